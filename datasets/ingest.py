@@ -1,0 +1,332 @@
+"""A pack becomes a world version: chunk, compare, embed what changed, stage, index, publish.
+
+The one who works on a version holds its row in `world_versions` (a claim, renewed while the work goes on). Everything
+is staged under a version number that readers don't reach yet; moving the pointer in `worlds` publishes it whole. A
+crash before that leaves readers where they were, and the next upload clears what was left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from sagaforge.datasets.chunking import ChunkDraft, chunk_sections, split_sections
+from sagaforge.datasets.embedder import Embedder
+from sagaforge.datasets.lore_index import chunk_id_of, valid_at
+from sagaforge.datasets.pack_text import character_sections, scene_sections
+from sagaforge.datasets.packs import Pack
+from sagaforge.datasets.tables import CHUNKS, chunks_table, sql_in, sql_literal
+from sagaforge.datasets.text import terms
+from sagaforge.datasets.worlds import WorldStore, manifest_of, version_id
+from sagaforge.errors import Conflict, InvalidInput, NotFound, SagaForgeError
+from sagaforge.schemas import UploadResponse
+from sagaforge.storage import Storage, storage_errors
+
+if TYPE_CHECKING:
+    from sagaforge.datasets.writer import Writer
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage (chunk, embed, index, publish), what is done of it, and of how much."""
+
+BATCH_ROWS = 1024  # rows embedded and written at a time: ~10 MB with 192-number vectors
+MAX_CHUNKS = 200_000
+UPDATE_IDS = 1000
+HEARTBEAT_S = 5.0
+# An upload that has not renewed its claim for this long is dead, and its work is thrown away.
+CLAIM_EXPIRES_S = 30.0
+
+
+@dataclass
+class _Plan:
+    """What the new version does to the chunk table."""
+
+    added: list[ChunkDraft] = field(default_factory=list)
+    removed_ids: list[str] = field(default_factory=list)
+    known_vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by content hash
+
+
+def chunk_pack(pack: Pack, world_id: str) -> list[ChunkDraft]:
+    """All chunks of a pack: documents in the order of their names, then characters, then scenes."""
+    drafts: list[ChunkDraft] = []
+    for document in pack.documents:
+        sections = split_sections(document.text, markdown=document.source.lower().endswith(".md"))
+        drafts += chunk_sections(world_id, document.source, sections)
+    drafts += chunk_sections(world_id, "characters.yaml", character_sections(pack))
+    drafts += chunk_sections(world_id, "scenes.yaml", scene_sections(pack))
+    return drafts
+
+
+async def ingest(
+    pack: Pack,
+    world_id: str,
+    license: str | None,
+    overwrite: bool,
+    *,
+    storage: Storage,
+    writer: Writer,
+    embedder: Embedder,
+    progress: Progress | None = None,
+) -> UploadResponse:
+    """Publish a pack as the world's next version; the whole world is what the pack holds.
+
+    The same content as the current version publishes nothing and answers with that version, whatever `overwrite` is,
+    so an upload may be repeated. `license` None keeps the one the world has.
+
+    Raises:
+        Conflict: the world exists with other content and `overwrite` is false, or another upload of it is under way.
+        InvalidInput: there is nothing to cite in the pack, or more chunks than a world may have.
+    """
+    report = progress or (lambda stage, done, total: None)
+    drafts = await asyncio.to_thread(chunk_pack, pack, world_id)
+    if not drafts:
+        raise InvalidInput("There is no text in the upload: add lore to lorebook.md, characters.yaml or scenes.yaml.")
+    if len(drafts) > MAX_CHUNKS:
+        raise InvalidInput(f"The world has {len(drafts):,} chunks; {MAX_CHUNKS:,} are allowed. Split it.")
+    report("chunk", len(drafts), len(drafts))
+
+    worlds = WorldStore(storage, writer)
+    try:
+        current = await worlds.current(world_id)
+    except NotFound:
+        current = None
+    license = license if license is not None or current is None else current.license
+    doc_ids = list(dict.fromkeys(draft.doc_id for draft in drafts))
+    manifest = manifest_of(pack.characters, pack.scenes, pack.style, doc_ids, embedder.name)
+    base = current.version if current else 0
+    table = chunks_table(world_id)
+    plan = await _compare(storage, table, drafts, base, license, embedder)
+    response = UploadResponse(world_id=world_id, version=base, doc_ids=doc_ids, total_chunks=len(drafts))
+    if current is not None:
+        same = (current.title, current.language, current.license) == (pack.title, pack.language, license)
+        old = manifest_of(current.characters, current.scenes, current.style, list(current.doc_ids), current.embedder)
+        if same and old == manifest and not plan.added and not plan.removed_ids:
+            return response
+        if not overwrite:
+            raise Conflict(
+                f"The world {world_id!r} exists, at version {base}. Send overwrite=true to publish this as its next "
+                "version (games in progress keep theirs), or choose another world_id."
+            )
+
+    response.version = version = base + 1
+    async with _claimed(writer, storage, world_id, version, pack, license) as claim:
+        await writer.ensure_table(table, vector_dim=embedder.dim)
+        await _clear_leftovers(writer, table, base)
+        done = 0
+        for start in range(0, len(plan.added), BATCH_ROWS):
+            batch = plan.added[start : start + BATCH_ROWS]
+            rows = await asyncio.to_thread(_rows, batch, plan, license, version, claim.attempt, embedder)
+            claim.check()
+            await writer.append(table, rows)
+            done += len(batch)
+            report("embed", done, len(plan.added))
+        for start in range(0, len(plan.removed_ids), UPDATE_IDS):
+            part = plan.removed_ids[start : start + UPDATE_IDS]
+            await writer.update_where(table, sql_in("id", part), {"valid_to": version})
+        # A dead upload's last batch may have come in late; it bears another attempt's mark.
+        mark = sql_literal("%." + claim.attempt)
+        await writer.delete_where(table, f"valid_from >= {version} AND NOT (id LIKE {mark})")
+        report("index", 0, 1)
+        await writer.build_indices(table)
+        report("index", 1, 1)
+        await claim.finish(manifest, len(drafts))
+        await _move_pointer(writer, world_id, base, version)
+    report("publish", 1, 1)
+    return response
+
+
+async def _compare(
+    storage: Storage, table: str, drafts: list[ChunkDraft], base: int, license: str | None, embedder: Embedder
+) -> _Plan:
+    """Which drafts are new, which rows go, and which vectors can be used again."""
+    plan = _Plan()
+    if not base:
+        plan.added = drafts
+        return plan
+    connection = await storage.connect(read_consistency_interval=timedelta(0))
+    with storage_errors(f"reading {table}"):
+        opened = await connection.open_table(table)
+        dim = getattr((await opened.schema()).field("vector").type, "list_size", 0)
+        if dim != embedder.dim:
+            raise Conflict(
+                f"This world's vectors have {dim} numbers, and the model {embedder.name!r} makes {embedder.dim}. Upload "
+                "it under another world_id, or under the profile that it was uploaded with."
+            )
+        query = opened.query().where(valid_at(base))
+        columns = ["id", "source", "kind", "ref", "license", "content_hash", "ordinal"]
+        rows = await query.select(columns).to_list()
+        present = {_identity_of_row(row): row["id"] for row in rows}
+        wanted = {_identity(draft, license) for draft in drafts}
+        plan.added = [draft for draft in drafts if _identity(draft, license) not in present]
+        plan.removed_ids = [row_id for identity, row_id in present.items() if identity not in wanted]
+        hashes = {draft.content_hash for draft in plan.added} & {row["content_hash"] for row in rows}
+        if hashes:  # moved, or relicensed: the text is the same, so the vector is
+            async for batch in await query.select(["content_hash", "vector"]).to_batches(max_batch_length=BATCH_ROWS):
+                for content_hash, vector in zip(
+                    batch.column("content_hash").to_pylist(), _matrix(batch.column("vector"), dim), strict=True
+                ):
+                    if content_hash in hashes:
+                        plan.known_vectors[content_hash] = vector
+    return plan
+
+
+def _identity(draft: ChunkDraft, license: str | None) -> tuple[Any, ...]:
+    return draft.chunk_id, draft.source, draft.kind, draft.ref, license, draft.content_hash, draft.ordinal
+
+
+def _identity_of_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        chunk_id_of(row["id"]), row["source"], row["kind"], row["ref"] or "", row["license"], row["content_hash"],
+        row["ordinal"],
+    )  # fmt: skip
+
+
+def _matrix(column: Any, dim: int) -> np.ndarray:
+    return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, dim)
+
+
+def _rows(
+    batch: list[ChunkDraft], plan: _Plan, license: str | None, version: int, attempt: str, embedder: Embedder
+) -> pa.Table:
+    fresh = [index for index, draft in enumerate(batch) if draft.content_hash not in plan.known_vectors]
+    vectors = np.zeros((len(batch), embedder.dim), dtype=np.float32)
+    if fresh:
+        vectors[fresh] = embedder.encode([batch[index].search_text for index in fresh])
+    for index, draft in enumerate(batch):
+        if (known := plan.known_vectors.get(draft.content_hash)) is not None:
+            vectors[index] = known
+    columns: dict[str, Any] = {
+        "id": [f"{draft.chunk_id}#{version}.{attempt}" for draft in batch],
+        "doc_id": [draft.doc_id for draft in batch],
+        "source": [draft.source for draft in batch],
+        "section": [draft.section for draft in batch],
+        "text": [draft.text for draft in batch],
+        "terms": [" ".join(terms(draft.search_text)) for draft in batch],
+        "content_hash": [draft.content_hash for draft in batch],
+        "kind": [draft.kind for draft in batch],
+        "ordinal": [draft.ordinal for draft in batch],
+        "valid_from": [version] * len(batch),
+        "license": [license] * len(batch),
+        "ref": [draft.ref or None for draft in batch],
+        "valid_to": [None] * len(batch),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), embedder.dim),
+    }
+    schema = CHUNKS.schema_to_create(embedder.dim)
+    schema = pa.schema([f.remove_metadata() for f in schema])
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+async def _clear_leftovers(writer: Writer, table: str, base: int) -> None:
+    """Undo what an upload that never published has staged: its rows, and the ends it set."""
+    num_rows = await writer.delete_where(table, f"valid_from > {base}")
+    num_ends = await writer.update_where(table, f"valid_to > {base}", {"valid_to": None})
+    if num_rows or num_ends:
+        log.warning("cleared %d rows and %d ends that an unpublished upload left in %s", num_rows, num_ends, table)
+
+
+async def _move_pointer(writer: Writer, world_id: str, base: int, version: int) -> None:
+    now = datetime.now(UTC)
+    if base == 0:
+        (answer,) = await writer.insert_if_absent("worlds", [{"id": world_id, "version": 1, "updated_at": now}])
+        moved = int(answer.row["version"]) == version
+    else:
+        changes = {"version": version, "updated_at": now}
+        moved = (await writer.update_if_unchanged("worlds", world_id, {"version": base}, changes)).updated
+    if not moved:
+        raise Conflict(f"Another upload of {world_id!r} was published first. Look at it, then upload again.")
+
+
+# --- the claim on a version -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Claim:
+    writer: Writer
+    row_id: str
+    attempt: str
+    manifest: str
+    is_lost: bool = False
+
+    async def renew(self) -> None:
+        now = datetime.now(UTC)
+        answer = await self.writer.update_if_unchanged(
+            "world_versions", self.row_id, {"manifest": self.manifest}, {"created_at": now}
+        )
+        self.is_lost = self.is_lost or not answer.updated
+
+    def check(self) -> None:
+        if self.is_lost:
+            raise Conflict("Another upload of this world took over, because this one made no progress. Upload again.")
+
+    async def finish(self, manifest: str, total_chunks: int) -> None:
+        """Turn the claim into the version's row. Raises `Conflict` if it was taken over."""
+        changes = {"manifest": manifest, "total_chunks": total_chunks, "created_at": datetime.now(UTC)}
+        answer = await self.writer.update_if_unchanged(
+            "world_versions", self.row_id, {"manifest": self.manifest}, changes
+        )
+        self.is_lost = self.is_lost or not answer.updated
+        self.check()
+
+
+@asynccontextmanager
+async def _claimed(
+    writer: Writer, storage: Storage, world_id: str, version: int, pack: Pack, license: str | None
+) -> AsyncIterator[_Claim]:
+    """Hold the row of an unpublished version. Given up when the work fails, so that the next upload need not wait."""
+    attempt = uuid.uuid4().hex[:8]
+    marker = json.dumps({"staging": attempt})
+    row = {
+        "id": version_id(world_id, version), "world_id": world_id, "version": version, "title": pack.title,
+        "language": pack.language, "license": license, "manifest": marker, "total_chunks": 0,
+        "created_at": datetime.now(UTC),
+    }  # fmt: skip
+    (answer,) = await writer.insert_if_absent("world_versions", [row])
+    if not answer.inserted:
+        await _take_over(writer, storage, world_id, version, answer.row, row)
+    claim = _Claim(writer, row["id"], attempt, marker)
+    renewing = asyncio.create_task(_renew_for_ever(claim))
+    try:
+        yield claim
+    except BaseException:
+        renewing.cancel()
+        expired = {"created_at": datetime.fromtimestamp(0, UTC)}
+        try:
+            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": marker}, expired)
+        except SagaForgeError:  # the first error is the one to tell; this claim will expire by itself
+            log.warning("the claim on %s could not be given up", row["id"])
+        raise
+    finally:
+        renewing.cancel()
+
+
+async def _take_over(
+    writer: Writer, storage: Storage, world_id: str, version: int, held: dict[str, Any], row: dict[str, Any]
+) -> None:
+    """Take the row of a dead upload: one whose claim has expired, or that died between its last two steps."""
+    age = datetime.now(UTC) - held["created_at"]
+    if age < timedelta(seconds=CLAIM_EXPIRES_S):
+        raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
+    changes = {k: v for k, v in row.items() if k not in ("id", "world_id", "version")}
+    answer = await writer.update_if_unchanged("world_versions", row["id"], {"manifest": held["manifest"]}, changes)
+    if not answer.updated:
+        raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
+
+
+async def _renew_for_ever(claim: _Claim) -> None:
+    while not claim.is_lost:
+        await asyncio.sleep(HEARTBEAT_S)
+        try:
+            await claim.renew()
+        except SagaForgeError:
+            log.warning("the claim on %s could not be renewed; trying again", claim.row_id)

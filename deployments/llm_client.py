@@ -1,0 +1,146 @@
+"""What functions hold of the language model: a handle made typed, with its failures mapped.
+
+A replica that dies takes its requests along; they are generated again from the start, at most twice. The caller is
+told by a `Restarted` between the pieces, because text of the lost attempt may already have been shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+
+from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
+
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some generated text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """The engine was lost; everything generated so far is void and begins anew."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a generation. `engine_s` is the engine's own time, from its timestamps (None: not reported)."""
+
+    reason: str
+    num_prompt_tokens: int
+    num_tokens: int
+    engine_s: float | None
+
+
+GenerationEvent = Piece | Restarted | Finished
+
+
+class LanguageModel(Protocol):
+    """The text model as functions see it."""
+
+    model_id: str
+    max_model_len: int
+
+    def generate(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
+        """Stream one chat completion; `payload` is OpenAI's, without `model` and `stream`."""
+        ...
+
+    def complete(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+        """Pass an OpenAI chat request through: one JSON document, or server-sent events if it asks to stream."""
+        ...
+
+
+class LLMClient:
+    """`LanguageModel` over the handle of the `llm` deployment."""
+
+    def __init__(self, handle: DeploymentHandle, *, model_id: str, max_model_len: int) -> None:
+        self._handle = handle.options(stream=True)
+        self.model_id = model_id
+        self.max_model_len = max_model_len
+
+    async def generate(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
+        payload = {
+            **payload,
+            "model": self.model_id,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                async for event in self._attempt(payload):
+                    yield event
+                return
+            except RayActorError as exc:
+                if attempt == MAX_ATTEMPTS:
+                    raise Unavailable("The language model was lost three times in a row; try again.") from exc
+                yield Restarted()
+
+    async def _attempt(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
+        reason, usage, metrics = "stop", {}, {}
+        async for event in _server_sent_json(self._stream(payload)):
+            for choice in event.get("choices", ()):
+                if text := choice["delta"].get("content"):
+                    yield Piece(text)
+                reason = choice.get("finish_reason") or reason
+            usage = event.get("usage") or usage
+            metrics = event.get("metrics") or metrics
+        yield Finished(
+            reason=reason,
+            num_prompt_tokens=usage.get("prompt_tokens", 0),
+            num_tokens=usage.get("completion_tokens", 0),
+            engine_s=_engine_seconds(metrics),
+        )
+
+    async def complete(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+        """As `LanguageModel.complete`. Retried only until something was sent; after that the stream just ends."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            has_sent = False
+            try:
+                async for part in self._stream(payload):
+                    has_sent = True
+                    yield part
+                return
+            except RayActorError as exc:
+                if has_sent or attempt == MAX_ATTEMPTS:
+                    raise Unavailable("The language model was lost while it answered; try again.") from exc
+
+    async def _stream(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+        response = self._handle.complete.remote(payload)
+        try:
+            async for part in response:
+                yield part
+        except BackPressureError as exc:
+            raise Overloaded("The language model has all the work it can take; try again in a second.") from exc
+        except RayTaskError as exc:
+            if isinstance(exc.cause, SagaForgeError):
+                raise exc.cause from None
+            raise
+        except RequestCancelledError as exc:
+            raise Unavailable("The request was cancelled.") from exc
+        finally:
+            # Without this a caller that goes away leaves the engine generating for nobody.
+            response.cancel()
+
+
+async def _server_sent_json(parts: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+    """The JSON bodies of server-sent events; one part may hold several of them."""
+    async for part in parts:
+        for line in part.splitlines():
+            if line.startswith("data: {"):
+                yield json.loads(line[len("data: ") :])
+
+
+def _engine_seconds(metrics: dict[str, Any]) -> float | None:
+    """Seconds from the engine's receipt of the request to its last token, by its own clock."""
+    parts = [metrics.get(name) for name in ("queue_time_ms", "time_to_first_token_ms", "generation_time_ms")]
+    return sum(part for part in parts if part is not None) / 1000 if any(p is not None for p in parts) else None

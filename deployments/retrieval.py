@@ -1,0 +1,78 @@
+"""Retrieval: the hybrid search of `sagaforge.datasets.lore_index`, as the deployment named `retrieval`.
+
+`Retrieval` runs in the replicas; `RetrievalClient` is what functions hold: the handle made typed, with its failures
+mapped. A search changes nothing, so one lost with its replica is simply asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from sagaforge.datasets.embedder import load_embedder
+from sagaforge.datasets.lore_index import LoreIndex
+from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
+from sagaforge.schemas import Chunk
+from sagaforge.storage import Storage
+
+MAX_ATTEMPTS = 4
+RETRY_PAUSE_S = 0.2
+
+
+class LoreSearch(Protocol):
+    """The search as functions see it."""
+
+    async def search(
+        self, world_id: str, version: int, query: str, *, top_k: int, rerank: bool = False, source: str | None = None
+    ) -> list[Chunk]:
+        """The best chunks of a world at one of its versions, best first. `NotFound`: no such world."""
+        ...
+
+
+@serve.deployment(name="retrieval")
+class Retrieval:
+    """One replica: an embedder in memory, and tables opened on first use."""
+
+    def __init__(self, storage: Storage, embedder: str) -> None:
+        self._index = LoreIndex(storage, load_embedder(embedder))
+
+    async def search(
+        self, world_id: str, version: int, query: str, top_k: int, rerank: bool, source: str | None
+    ) -> list[Chunk]:
+        return await self._index.search(world_id, version, query, top_k=top_k, rerank=rerank, source=source)
+
+    async def ping(self) -> bool:
+        return True
+
+
+class RetrievalClient:
+    """`LoreSearch` over the handle of the `retrieval` deployment."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def search(
+        self, world_id: str, version: int, query: str, *, top_k: int, rerank: bool = False, source: str | None = None
+    ) -> list[Chunk]:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return await self._handle.search.remote(world_id, version, query, top_k, rerank, source)
+            except RayActorError as exc:
+                if attempt == MAX_ATTEMPTS:
+                    raise Unavailable("Retrieval was lost several times in a row; try again.") from exc
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except BackPressureError as exc:
+                raise Overloaded("Retrieval has all the work it can take; try again in a second.") from exc
+            except RayTaskError as exc:
+                if isinstance(exc.cause, SagaForgeError):
+                    raise exc.cause from None
+                raise
+        raise AssertionError("unreachable")
+
+    async def ping(self) -> bool:
+        return await self._handle.ping.remote()

@@ -1,0 +1,151 @@
+"""Retrieved chunks → the numbered lore lines of a prompt: sentence-sized, without doubles, best first.
+
+A small model reads a sentence far better than a 700-character chunk, and a citation of a sentence can be checked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences, terms
+from sagaforge.functions.prompt import LoreLine
+from sagaforge.schemas import Chunk
+
+# A sentence below this says too little alone ("He never did."); a Chinese character says about as much as 2.5 letters.
+SHORT_SENTENCE = 40
+MERGED_SENTENCE = 160
+HAN_WIDTH = 2.5
+LINE_OVERHEAD_CHARS = 8  # "[12] ", ": " and the newline
+
+# BM25's usual constants, on the retrieved sentences alone.
+K1, B = 1.2, 0.75
+TITLE_WEIGHT = 0.6
+RANK_PRIOR = 0.8  # what the first chunk's lines have over those of a last one, in units of a middling term's weight
+POSITION_PRIOR = 0.1  # a section's first sentence says what its title is
+SINGLE_HAN_WEIGHT = 0.25  # pairs of characters carry the meaning; single ones only break ties
+
+MARKUP = re.compile(r"^\s*(?:#{1,6}\s+|[-*+]\s+|>\s*|\|)+")
+SECTION_SEPARATOR = re.compile(r"\s+[>›»]\s+")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    line: LoreLine
+    rank: int
+    position: int
+    num_joined: int = 1
+
+    @property
+    def last_position(self) -> int:
+        return self.position + self.num_joined - 1
+
+
+def select_lines(chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
+    """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
+
+    At most `max_lines`, and `max_chars` characters as they will stand in the prompt. The same input gives the same
+    lines in the same order.
+    """
+    candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
+    scores = _scores(candidates, query)
+    order = sorted(range(len(candidates)), key=lambda i: (-scores[i], candidates[i].rank, candidates[i].position))
+    selected: list[LoreLine] = []
+    num_chars = 0
+    for index in order:
+        line = candidates[index].line
+        width = len(line.text) + len(line.section) + LINE_OVERHEAD_CHARS
+        if len(selected) == max_lines:
+            break
+        if num_chars + width <= max_chars:
+            selected.append(line)
+            num_chars += width
+    return selected
+
+
+def section_title(section: str) -> str:
+    """The last part of a section's path: "Places > Gannet Head" is Gannet Head."""
+    return SECTION_SEPARATOR.split(section.strip())[-1].strip("# ")
+
+
+def _candidates(chunks: list[Chunk]) -> list[_Candidate]:
+    found = []
+    for rank, chunk in enumerate(chunks):
+        title = section_title(chunk.metadata.section)
+        for position, sentence in enumerate(split_sentences(chunk.text)):
+            text = " ".join(MARKUP.sub("", sentence).split())
+            if text and text != title:
+                found.append(_Candidate(LoreLine(chunk.id, title, text), rank, position))
+    return found
+
+
+def _without_doubles(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Drop what another line says in full: chunks overlap, and may begin or end in the middle of a long sentence."""
+    keys = ["".join(candidate.line.text.split()) for candidate in candidates]
+    kept: list[_Candidate] = []
+    for index, (candidate, key) in enumerate(zip(candidates, keys, strict=True)):
+        is_held = any(
+            key in other and (len(key) < len(other) or before < index)
+            for before, other in enumerate(keys)
+            if before != index and candidates[before].line.section == candidate.line.section
+        )
+        if not is_held:
+            kept.append(candidate)
+    return kept
+
+
+def _with_short_joined(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Join a short sentence to its neighbour in the chunk."""
+    joined: list[_Candidate] = []
+    for candidate in candidates:
+        last = joined[-1] if joined else None
+        if last and last.rank == candidate.rank and last.last_position + 1 == candidate.position:
+            widths = _width(last.line.text), _width(candidate.line.text)
+            if min(widths) < SHORT_SENTENCE and sum(widths) <= MERGED_SENTENCE:
+                space = "" if HAN_CHARACTER.search(last.line.text[-2:]) else " "
+                text = last.line.text + space + candidate.line.text
+                line = LoreLine(last.line.chunk_id, last.line.section, text)
+                joined[-1] = _Candidate(line, last.rank, last.position, last.num_joined + 1)
+                continue
+        joined.append(candidate)
+    return joined
+
+
+def _width(text: str) -> float:
+    return len(text) + (HAN_WIDTH - 1) * len(HAN_CHARACTER.findall(text))
+
+
+def _scores(candidates: list[_Candidate], query: str) -> list[float]:
+    wanted = {term: _term_weight(term) for term in query_terms(query)}
+    titles = {candidate.line.section: set(terms(candidate.line.section)) for candidate in candidates}
+    counts = [Counter(term for term in terms(candidate.line.text) if term in wanted) for candidate in candidates]
+    lengths = [max(1.0, _width(candidate.line.text)) for candidate in candidates]
+    mean_length = sum(lengths) / max(1, len(lengths))
+    # A line without a name of its own ("She rows flour to him") is about its section's title, and found by it.
+    num_holding = Counter(
+        term
+        for candidate, count in zip(candidates, counts, strict=True)
+        for term in wanted
+        if term in count or term in titles[candidate.line.section]
+    )
+    num_lines = len(candidates)
+    scores = []
+    for candidate, count, length in zip(candidates, counts, lengths, strict=True):
+        score = RANK_PRIOR / (1 + candidate.rank) + POSITION_PRIOR / (1 + candidate.position)
+        for term, weight in wanted.items():
+            holding = num_holding[term]
+            if not holding:
+                continue
+            rarity = math.log(1 + (num_lines - holding + 0.5) / (holding + 0.5))
+            times = count[term]
+            said = times * (K1 + 1) / (times + K1 * (1 - B + B * length / mean_length))
+            titled = TITLE_WEIGHT if term in titles[candidate.line.section] else 0.0
+            score += weight * rarity * max(said, titled)
+        scores.append(score)
+    return scores
+
+
+def _term_weight(term: str) -> float:
+    return SINGLE_HAN_WEIGHT if len(term) == 1 and HAN_CHARACTER.match(term) else 1.0

@@ -1,0 +1,272 @@
+"""A turn, from the player's message to the committed row. The pipeline is `stream_turn`, read top to bottom.
+
+retrieve → prompt → generate under a JSON schema → citation gate → rules → one commit → answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from sagaforge.datasets.sessions import SessionStore, StoredTurn
+from sagaforge.datasets.worlds import World, WorldStore
+from sagaforge.deployments.llm_client import Finished, LanguageModel, Piece, Restarted
+from sagaforge.deployments.retrieval import LoreSearch
+from sagaforge.errors import ContextOverflow, InvalidInput, NotFound
+from sagaforge.functions import turn_parts
+from sagaforge.functions.gate import CitationChecker, LexicalGate
+from sagaforge.functions.lore_lines import select_lines
+from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn
+from sagaforge.functions.partial_json import TurnReader
+from sagaforge.functions.prompt import TurnPrompt, build_messages
+from sagaforge.profiles import Profile
+from sagaforge.schemas import (
+    Chunk,
+    Dialogue,
+    ModelDialogue,
+    ModelSentence,
+    ModelTurn,
+    Sentence,
+    SessionRef,
+    Turn,
+    TurnEvent,
+    TurnRequest,
+)
+
+logger = logging.getLogger(__name__)
+
+# Static, so that the engine compiles its grammar once.
+RESPONSE_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "turn", "schema": ModelTurn.model_json_schema(), "strict": True},
+}
+# On top of what the caller allows for the story: room to close the JSON, choices and changes included.
+CLOSING_TOKENS = 160
+# Names under which clients ask for a narrator rather than for somebody of the world.
+NARRATOR_IDS = frozenset({"narrator", "protagonist", "player"})
+
+
+async def last_turn(request: SessionRef, *, sessions: SessionStore) -> Turn:
+    """The turn at which a session stands; `NotFound` if there is no such session."""
+    head = await sessions.head(request.session_id)
+    if head is None:
+        raise NotFound(f"There is no session {request.session_id!r}.")
+    return Turn.model_validate_json(head.turn)
+
+
+async def take_turn(events: AsyncIterator[TurnEvent]) -> Turn:
+    """The committed turn at the end of `stream_turn`."""
+    async with aclosing(events) as stream:  # type: ignore[type-var]
+        async for event in stream:
+            if event.event == "turn":
+                return Turn.model_validate(event.data)
+    raise AssertionError("a turn ends with its turn event or raises")
+
+
+async def stream_turn(
+    request: TurnRequest,
+    *,
+    idempotency_key: str | None,
+    timings: dict[str, float],
+    llm: LanguageModel,
+    retrieval: LoreSearch,
+    worlds: WorldStore,
+    sessions: SessionStore,
+    profile: Profile,
+    lease_s: float,
+    gate: CitationChecker | None = None,
+) -> AsyncIterator[TurnEvent]:
+    """Take one turn, telling its stages as events (see `schemas.TurnEvent`); the last one is the committed turn.
+
+    Args:
+        timings: filled with seconds by stage; `engine` is the engine's own time.
+        lease_s: seconds after which an attempt under the same idempotency key counts as dead.
+
+    Raises:
+        NotFound: unknown world, session or character.
+        Conflict, InFlight, KeyReused: see `openings.open_turn`.
+        Overloaded, Unavailable: an engine takes no more, or is gone after its retries.
+    """
+    clock = _Clock(timings)
+    opening = await open_turn(request, idempotency_key=idempotency_key, sessions=sessions, lease_s=lease_s)
+    if isinstance(opening, Replay):
+        replayed = Turn.model_validate_json(opening.turn.turn)
+        yield _started(replayed.session_id, replayed.turn_id)
+        yield TurnEvent(event="turn", data=replayed.model_dump(by_alias=True))
+        return
+    try:
+        world = await _pinned_world(request, opening, worlds)
+        before = turn_parts.state_before(request, opening, world, _character(request, world))
+        history = await sessions.history(opening.session_id, 2) if opening.parent else []
+        clock.mark("session")
+        yield _started(opening.session_id, opening.turn_id)
+
+        chunks: list[Chunk] = []
+        if request.use_rag:
+            query = turn_parts.search_query(before.message, history)
+            chunks = await retrieval.search(
+                world.world_id, world.version, query, top_k=profile.retrieve_top_k, rerank=True
+            )
+        clock.mark("retrieve")
+        yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in chunks]})
+
+        lines = select_lines(
+            chunks, before.message, max_lines=profile.lore_max_lines, max_chars=profile.lore_max_chars
+        )
+        prompt = turn_parts.make_prompt(before, world, history, lines)
+        clock.mark("prompt")
+
+        checker = gate or LexicalGate(before.known_names)
+        generation = _Generation(prompt, llm, checker, world.language, clock)
+        async with aclosing(generation.events(request)) as events:
+            async for event in events:
+                yield event
+        clock.mark("generate")
+
+        turn, established = turn_parts.assemble(opening, before, world, generation.result(), chunks)
+        row = _row(request, opening, world, turn, established, clock.engine_s)
+        stored, is_ours = await sessions.commit_turn(row)
+        clock.mark("commit")
+        if not is_ours:
+            turn = Turn.model_validate_json(own_turn(stored, idempotency_key).turn)
+        yield TurnEvent(event="turn", data=turn.model_dump(by_alias=True))
+    except BaseException:
+        # Failed, too late or abandoned: a retry under the same key need not wait for the lease to run out.
+        if opening.claim is not None:
+            await asyncio.shield(sessions.release(opening.claim))
+        raise
+
+
+class _Clock:
+    """Seconds by stage, each from the mark before it."""
+
+    def __init__(self, timings: dict[str, float]) -> None:
+        self._timings = timings
+        self._last = time.perf_counter()
+        self.engine_s: float | None = None
+
+    def mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._timings[stage] = now - self._last
+        self._last = now
+
+    def add(self, stage: str, seconds: float) -> None:
+        self._timings[stage] = self._timings.get(stage, 0.0) + seconds
+
+
+class _Generation:
+    """One generation: streamed JSON in, events out; each sentence leaves only after the gate has seen it."""
+
+    def __init__(
+        self, prompt: TurnPrompt, llm: LanguageModel, checker: CitationChecker, language: str, clock: _Clock
+    ) -> None:
+        self._prompt = prompt
+        self._llm = llm
+        self._checker = checker
+        self._language = language
+        self._clock = clock
+        self._reader = TurnReader(language)
+        self._sentences: list[Sentence] = []
+
+    def result(self) -> turn_parts.Generated:
+        """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
+        return turn_parts.Generated(self._reader.finish(), self._sentences, self._prompt.lore)
+
+    async def events(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:
+        prompt: TurnPrompt | None = self._prompt
+        while prompt is not None:
+            self._prompt = prompt
+            try:
+                async for event in self._attempt(request):
+                    yield event
+                return
+            except ContextOverflow:
+                logger.info("a prompt did not fit the model and was made shorter")
+                prompt = turn_parts.shorter(prompt)
+        raise ContextOverflow("The message alone is too long for this model; send a shorter one.")
+
+    async def _attempt(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:
+        payload = {
+            "messages": build_messages(self._prompt),
+            "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
+            "temperature": request.temperature,
+            "response_format": RESPONSE_FORMAT,
+        }
+        if request.seed is not None:
+            payload["seed"] = request.seed
+        async with aclosing(self._llm.generate(payload)) as generation:  # type: ignore[type-var]
+            async for event in generation:
+                if isinstance(event, Restarted):
+                    self._reader, self._sentences = TurnReader(self._language), []
+                    yield TurnEvent(event="restart", data={})
+                elif isinstance(event, Finished) and event.engine_s is not None:
+                    self._clock.engine_s = event.engine_s
+                    self._clock.add("engine", event.engine_s)
+                elif isinstance(event, Piece):
+                    for element in self._reader.feed(event.text):
+                        yield self._checked(element)
+
+    def _checked(self, element: ModelSentence | ModelDialogue) -> TurnEvent:
+        if isinstance(element, ModelDialogue):
+            dialogue = Dialogue(speaker=element.speaker, text=element.text, emotion=element.emotion)
+            return TurnEvent(event="dialogue", data=dialogue.model_dump())
+        started = time.perf_counter()
+        lore = self._prompt.lore
+        verdict = self._checker.check(element.text, element.lore, lore)
+        citations = list(dict.fromkeys(lore[number - 1].chunk_id for number in verdict.citations))
+        sentence = Sentence(text=element.text, citations=citations, status=verdict.status)
+        self._sentences.append(sentence)
+        self._clock.add("gate", time.perf_counter() - started)
+        return TurnEvent(event="sentence", data=sentence.model_dump())
+
+
+def _started(session_id: str, turn_id: str) -> TurnEvent:
+    return TurnEvent(event="started", data={"session_id": session_id, "turn_id": turn_id})
+
+
+async def _pinned_world(request: TurnRequest, opening: Opening, worlds: WorldStore) -> World:
+    """The world as the session knows it: a new session takes the current version and keeps it."""
+    parent = opening.parent
+    if parent is None:
+        return await worlds.current(request.world_id)
+    if parent.world_id != request.world_id:
+        raise InvalidInput(f"Session {opening.session_id!r} plays in the world {parent.world_id!r}.")
+    return await worlds.version(parent.world_id, parent.world_version)
+
+
+def _character(request: TurnRequest, world: World) -> str | None:
+    wanted = request.character_id
+    if wanted is None or wanted in world.characters:
+        return wanted
+    if wanted in NARRATOR_IDS:
+        return None
+    known = ", ".join(world.characters) or "none"
+    raise NotFound(f"The world {world.world_id!r} has no character {wanted!r}; it has: {known}.")
+
+
+def _row(
+    request: TurnRequest,
+    opening: Opening,
+    world: World,
+    turn: Turn,
+    established: tuple[str, ...],
+    engine_s: float | None,
+) -> StoredTurn:
+    return StoredTurn(
+        id=opening.turn_id,
+        session_id=opening.session_id,
+        parent_id=opening.parent.id if opening.parent else None,
+        seq=opening.parent.seq + 1 if opening.parent else 1,
+        message=request.message,
+        narration=turn.narration,
+        turn=turn.model_dump_json(by_alias=True),
+        world_id=world.world_id,
+        world_version=world.version,
+        established=established,
+        idempotency_key=opening.idempotency_key,
+        body_hash=opening.body_hash,
+        engine_ms=None if engine_s is None else 1000 * engine_s,
+    )

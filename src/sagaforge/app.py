@@ -1,0 +1,55 @@
+"""The composition root: settings in, bound deployments out. `serve_config.yaml` imports `build` from here.
+
+Nothing else in the project chooses implementations. A replica builds its own engine and clients from the settings
+bound to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve import Application
+
+from sagaforge.profiles import get_profile
+from sagaforge.settings import Settings, load_settings
+from sagaforge.storage import Storage
+
+
+def build(args: dict[str, Any] | None = None) -> Application:
+    """The bundle as one Serve application.
+
+    Args:
+        args: settings that override the environment, from `args:` in the Serve config file.
+
+    Raises:
+        InvalidInput: a setting is wrong; the message names its variable.
+        StorageUnavailable: the storage root can't be written.
+    """
+    # Ray's LLM server imports vLLM, so it waits until somebody really builds.
+    from sagaforge.deployments.ingress import Ingress
+    from sagaforge.deployments.llm import build_llm
+    from sagaforge.deployments.retrieval import Retrieval
+
+    settings = load_settings(**(args or {}))
+    profile = get_profile(settings.profile)
+    storage = make_storage(settings)
+    storage.check_writable()
+    return Ingress.bind(  # type: ignore[attr-defined]
+        settings,
+        profile,
+        storage,
+        llm=build_llm(profile.llm),
+        retrieval=Retrieval.bind(storage, profile.embedder),  # type: ignore[attr-defined]
+    )
+
+
+def make_storage(settings: Settings) -> Storage:
+    """The storage that the settings name."""
+    secret = settings.s3_secret_access_key
+    return Storage(
+        settings.storage,
+        s3_endpoint=settings.s3_endpoint,
+        s3_region=settings.s3_region,
+        s3_access_key_id=settings.s3_access_key_id,
+        s3_secret_access_key=secret.get_secret_value() if secret else None,
+    )

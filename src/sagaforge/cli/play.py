@@ -1,0 +1,224 @@
+"""`holodeck play WORLD`: the terminal game, also for piped input (a script of moves) and for programs (`--json`)."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing, suppress
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from sagaforge.cli.client import Client
+from sagaforge.cli.failures import CliError
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url
+from sagaforge.cli.screen import Page, Screen, locked_by
+from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnRequest, WorldDetail
+
+
+def play(
+    world: Annotated[str, typer.Argument(help="The world's id; `holodeck world list` shows them.")],
+    character: Annotated[str | None, typer.Option("--character", help="Whom you are with.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="A session id, to play on from where it was.")
+    ] = None,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Show a turn when it is whole.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="The same words for the same moves.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
+    """Play a world in the terminal. Every cited sentence carries a number; /lore shows what it rests on."""
+    output = Output(as_json)
+    output.session_id = session
+    with output.failures("play"), Client.from_environment(url) as client:
+        game = Game(client, output, character_id=character, session_id=session, is_streaming=not no_stream, seed=seed)
+        game.open(world)
+        game.run()
+        if game.failed is not None:
+            raise typer.Exit(1)
+
+
+class Game:
+    """One sitting: reads lines, takes turns, remembers the last one."""
+
+    def __init__(
+        self,
+        client: Client,
+        output: Output,
+        *,
+        character_id: str | None,
+        session_id: str | None,
+        is_streaming: bool,
+        seed: int | None,
+    ) -> None:
+        self.client = client
+        self.output = output
+        self.screen = Screen(output)
+        self.character_id = character_id
+        self.session_id = session_id
+        self.is_streaming = is_streaming
+        self.seed = seed
+        self.world: WorldDetail | None = None
+        self.turn: Turn | None = None
+        self.failed: tuple[TurnRequest, str] | None = None  # the last turn if it failed, with its idempotency key
+        self._lore: dict[str, Chunk] = {}  # what the last turns retrieved, by chunk id
+        self._numbers: dict[str, int] = {}
+        client.on_resend = self._on_resend
+
+    def open(self, world_id: str) -> None:
+        world = self.world = self.client.world(world_id)
+        known = [character.id for character in world.characters]
+        if self.character_id is not None and self.character_id not in known:
+            raise CliError(
+                f"{world_id} has no character {self.character_id!r}",
+                code="E_NOT_FOUND",
+                actions=["One of: " + ", ".join(known)] if known else ["Leave --character out."],
+            )
+        if self.session_id is not None:
+            self.turn = self.client.last_turn(self.session_id)
+        self.screen.opening(world, self.character_id, self.turn.game_state if self.turn else None)
+        if self.turn is not None:
+            self._show_whole(self.turn, Page(self.screen))
+        elif self.session_id is not None:
+            self.screen.notice(f"Playing on in session {self.session_id}.")
+
+    def run(self) -> None:
+        if self.screen.is_interactive:
+            with suppress(ImportError):  # gives input() line editing and history; some systems' Pythons lack it
+                import readline  # noqa: F401
+
+        while True:
+            try:
+                line = self.screen.ask()
+            except KeyboardInterrupt:
+                if not self.screen.is_interactive:
+                    raise
+                self.screen.notice("\n/quit or Ctrl-D leaves.")
+                continue
+            if line is None or line.strip() == "/quit":
+                break
+            if line.strip():
+                self._answer(line.strip())
+        if self.session_id is not None and self.world is not None:
+            self.screen.notice(f"Play on with: holodeck play {self.world.world_id} --session {self.session_id}")
+
+    # --- lines ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, line: str) -> None:
+        """Acts on one line. In a script a failure ends the game; a player reads it and goes on."""
+        try:
+            if line.startswith("/"):
+                self._command(line)
+            else:
+                self._take(self._message(line))
+        except CliError as error:
+            if not self.screen.is_interactive:
+                raise
+            if self.failed is not None and error.retryable:
+                error.actions.append("/retry sends this turn again; it is not taken twice.")
+            self.output.failure(error, "turn")
+        except KeyboardInterrupt:
+            if not self.screen.is_interactive:
+                raise
+            self.failed = None
+            self.screen.notice("\nTurn cancelled.")
+
+    def _command(self, line: str) -> None:
+        match line:
+            case "/retry" if self.failed is not None:
+                self._send(*self.failed)
+            case "/lore":
+                self.screen.lore((number, key, self._chunk(key)) for key, number in self._numbers.items())
+            case "/state":
+                self.screen.state(self.turn)
+            case "/choices":
+                self.screen.choices(self.turn.choices if self.turn else [])
+            case "/help":
+                self.screen.help()
+            case "/retry":
+                self.screen.notice("No turn has failed.")
+            case _:
+                raise CliError(f"there is no {line}", code="E_INPUT", actions=["/help shows what there is."])
+
+    def _message(self, line: str) -> str:
+        """The text of the choice that `line` numbers, or `line` itself."""
+        choices = self.turn.choices if self.turn else []
+        if not line.isdecimal() or not choices:
+            return line
+        if not 1 <= int(line) <= len(choices):
+            raise CliError(f"there are {len(choices)} choices", code="E_INPUT", actions=["/choices shows them again."])
+        choice = choices[int(line) - 1]
+        if not choice.available:
+            raise CliError(f"this choice is locked: {locked_by(choice)}", code="E_INPUT", actions=["Take another one."])
+        return choice.text
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _take(self, message: str) -> None:
+        assert self.world is not None
+        try:
+            request = TurnRequest.model_validate(
+                {
+                    "message": message,
+                    "world_id": self.world.world_id,
+                    "character_id": self.character_id,
+                    "session_id": self.session_id,
+                    "seed": self.seed,
+                }
+            )
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise CliError(reason, code="E_INPUT", actions=["Say it in fewer words."]) from error
+        self._send(request, uuid.uuid4().hex)
+
+    def _send(self, request: TurnRequest, key: str) -> None:
+        self.failed = (request, key)
+        page = Page(self.screen)
+        with self.screen.waiting("…"):
+            turn = self._stream(request, key, page) if self.is_streaming else self.client.take_turn(request, key)
+        self.turn, self.failed = turn, None
+        self.session_id = self.output.session_id = turn.session_id
+        self._show_whole(turn, page)
+        if self.output.as_json:
+            cited = [(number, self._chunk(chunk_id)) for chunk_id, number in self._numbers.items()]
+            lore = [{"number": number, **chunk.model_dump(mode="json")} for number, chunk in cited if chunk]
+            self.output.result({"message": request.message, **turn.model_dump(mode="json"), "lore": lore})
+
+    def _stream(self, request: TurnRequest, key: str, page: Page) -> Turn:
+        # Closed at once when Ctrl-C comes, so that the bundle sees the client hang up and stops the engine.
+        with closing(self.client.stream_turn(request, key)) as events:
+            for event in events:
+                match event.event:
+                    case "restart":
+                        page.restart()
+                    case "lore":
+                        chunks = [Chunk.model_validate(chunk, extra="ignore") for chunk in event.data["chunks"]]
+                        self._lore.update({chunk.id: chunk for chunk in chunks})
+                    case "sentence":
+                        page.add(Sentence.model_validate(event.data, extra="ignore"))
+                    case "dialogue":
+                        page.add(Dialogue.model_validate(event.data, extra="ignore"))
+                    case "turn":
+                        return Turn.model_validate(event.data, extra="ignore")
+        raise AssertionError("unreachable: a stream ends with its turn or raises")
+
+    def _show_whole(self, turn: Turn, page: Page) -> None:
+        assert self.world is not None
+        page.finish(turn)
+        self._numbers = page.numbers
+        self.screen.arrive(self.world, turn.game_state)
+        self.screen.choices(turn.choices)
+
+    def _chunk(self, chunk_id: str) -> Chunk | None:
+        """A cited chunk: from the turn's own lore, or (no stream, or a replayed one) asked for."""
+        assert self.world is not None
+        if chunk_id not in self._lore:
+            try:
+                self._lore[chunk_id] = self.client.chunk(self.world.world_id, chunk_id)
+            except CliError as error:
+                if error.code != "E_NOT_FOUND":
+                    raise
+        return self._lore.get(chunk_id)
+
+    def _on_resend(self, error: CliError, pause_s: float) -> None:
+        self.screen.notice(f"{error.message}: trying again in {pause_s:g} s")

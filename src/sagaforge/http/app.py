@@ -1,0 +1,244 @@
+"""The FastAPI application: middleware, probes, and one route for each row of the table of functions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, File, Form, Header, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from sagaforge import __version__
+from sagaforge.errors import DeadlineExceeded, SagaForgeError, Unavailable
+from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
+from sagaforge.functions.lore import UploadedFile
+from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
+from sagaforge.http.problems import MEDIA_TYPE, handle_error
+from sagaforge.http.sse import HEADERS, event_stream
+from sagaforge.schemas import Health, Problem, Shape
+from sagaforge.settings import Settings
+
+# A multipart body holds its file's bytes, part headers and a few short fields.
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
+
+T = TypeVar("T")
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Repeat a request under the same key and it is done only once."),
+]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": "What is wrong, and what to do."},
+    "5XX": {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": "A fault on our side."},
+}
+
+# Name of each needed part → None when it is ready, or what it waits for.
+Readiness = Callable[[], Awaitable[dict[str, str | None]]]
+
+
+class Ready(Shape):
+    status: str
+    parts: dict[str, str]
+
+
+def build_http_app(settings: Settings, services: Services, readiness: Readiness) -> FastAPI:
+    """The application that an ingress replica serves."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    app = FastAPI(
+        title="SagaForge",
+        version=__version__,
+        description="A self-hosted studio for interactive story worlds.",
+        middleware=[
+            Middleware(RequestIds),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
+            ),
+            Middleware(ErrorBoundary),
+            Middleware(ApiKey, key=key),
+            Middleware(
+                BodyLimit,
+                default=settings.body_max_bytes,
+                limits={"/rag/upload": settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES},
+            ),
+        ],
+        exception_handlers={
+            RequestValidationError: handle_error,  # type: ignore[dict-item]
+            HTTPException: handle_error,  # type: ignore[dict-item]
+            SagaForgeError: handle_error,  # type: ignore[dict-item]
+        },
+    )
+    _add_probes(app, readiness)
+    for function in FUNCTIONS:
+        app.add_api_route(
+            function.route,
+            _endpoint(function, settings, services),
+            methods=[function.method],
+            name=function.name,
+            operation_id=function.name,
+            response_model=None,
+            responses={200: _success(function), **ERRORS},
+        )
+    return app
+
+
+def _add_probes(app: FastAPI, readiness: Readiness) -> None:
+    started = time.monotonic()
+
+    @app.get("/healthz")
+    @app.get("/health", include_in_schema=False)
+    async def healthz() -> Health:
+        return Health(status="healthy", version=__version__, uptime=round(time.monotonic() - started, 3))
+
+    @app.get("/readyz", responses=ERRORS)
+    async def readyz() -> Ready:
+        waiting = {name: reason for name, reason in (await readiness()).items() if reason}
+        if waiting:
+            raise Unavailable("Not ready: " + "; ".join(f"{name}: {reason}" for name, reason in waiting.items()))
+        return Ready(status="ready", parts={name: "ready" for name in await readiness()})
+
+
+def _success(function: Function) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": "Success"}
+    if function.response is not None:
+        success["model"] = function.response
+    if function.stream is not None or function.relay is not None:
+        success["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    return success
+
+
+def _endpoint(function: Function, settings: Settings, services: Services) -> Callable[..., Awaitable[Response]]:
+    """The FastAPI endpoint of one row, in the form that its request needs."""
+    deadline_s = function.deadline_s(settings)
+    shape: Any = function.request
+
+    async def answer(http: Request, request: BaseModel | None, context: CallContext) -> Response:
+        if function.stream is not None and getattr(request, "stream", False):
+            events = _within(deadline_s, function.stream(request, services, context))
+            return await event_stream(events, context.request_id)
+        if function.relay is not None:
+            parts = _within(deadline_s, function.relay(request, services, context))
+            return await _relay(parts, is_stream=getattr(request, "stream", False))
+        assert function.call is not None
+        try:
+            async with asyncio.timeout(deadline_s):
+                result = await function.call(request, services, context)
+        except TimeoutError as exc:
+            raise _too_late(deadline_s) from exc
+        headers = {"Server-Timing": _server_timing(http, context)}
+        return Response(result.model_dump_json(by_alias=True), headers=headers, media_type="application/json")
+
+    if function.request is None:
+
+        async def without_request(http: Request) -> Response:
+            return await answer(http, None, _context(http))
+
+        return without_request
+
+    if function.method == "GET":
+
+        async def with_parameters(http: Request, request: Annotated[Any, Depends(shape)]) -> Response:
+            return await answer(http, request, _context(http))
+
+        return _annotated(with_parameters, request=Annotated[shape, Depends()])
+
+    if function.cost == "ingest":
+
+        async def with_file(
+            http: Request, request: Any, file: Annotated[UploadFile, File(description="zip, txt, md or pdf")]
+        ) -> Response:
+            context = _context(http)
+            context.file = UploadedFile(file.filename or "", file.file)
+            return await answer(http, request, context)
+
+        return _annotated(with_file, request=Annotated[shape, Depends(_form(shape))])
+
+    async def with_body(http: Request, request: Any, idempotency_key: IdempotencyKey = None) -> Response:
+        return await answer(http, request, _context(http, idempotency_key))
+
+    return _annotated(with_body, request=shape)
+
+
+def _annotated(endpoint: Callable[..., Awaitable[Response]], **annotations: Any) -> Callable[..., Awaitable[Response]]:
+    # FastAPI reads an endpoint's annotations; these are known only when the row is.
+    endpoint.__annotations__.update({"http": Request, "return": Response, **annotations})
+    return endpoint
+
+
+def _form(shape: type[BaseModel]) -> Callable[..., BaseModel]:
+    """A dependency that reads the fields of `shape` from a form."""
+
+    def read(**fields: Any) -> BaseModel:
+        return shape(**fields)
+
+    read.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.is_required() else field.default,
+                annotation=Annotated[field.annotation, *field.metadata, Form(description=field.description)],
+            )
+            for name, field in shape.model_fields.items()
+        ]
+    )
+    return read
+
+
+def _context(http: Request, idempotency_key: str | None = None) -> CallContext:
+    return CallContext(request_id=http.scope["request_id"], idempotency_key=idempotency_key)
+
+
+async def _within(deadline_s: float, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    """`items`, all of them before the deadline; closing this closes them."""
+    end = asyncio.get_running_loop().time() + deadline_s
+    try:
+        while True:
+            # One timeout a step: the first item is awaited in another task than the rest, and a timeout belongs to one.
+            async with asyncio.timeout_at(end):
+                item = await anext(items)
+            yield item
+    except StopAsyncIteration:
+        return
+    except TimeoutError as exc:
+        raise _too_late(deadline_s) from exc
+    finally:
+        await items.aclose()  # type: ignore[attr-defined]
+
+
+def _too_late(deadline_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"It took longer than {deadline_s:.0f} s and was stopped; try again, or ask for less.")
+
+
+async def _relay(parts: AsyncIterator[str], *, is_stream: bool) -> Response:
+    first = await anext(parts)
+    if not is_stream:
+        await parts.aclose()  # type: ignore[attr-defined]
+        return Response(first, media_type="application/json")
+
+    async def body() -> AsyncIterator[str]:
+        try:
+            yield first
+            async for part in parts:
+                yield part
+        finally:
+            await parts.aclose()  # type: ignore[attr-defined]
+
+    return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
+
+
+def _server_timing(http: Request, context: CallContext) -> str:
+    """Stages in milliseconds (https://www.w3.org/TR/server-timing/); `total` is all of it within the ingress."""
+    total = time.perf_counter() - http.scope["started_at"]
+    stages = {**context.timings, "total": total}
+    return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items())

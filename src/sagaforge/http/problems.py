@@ -1,0 +1,84 @@
+"""Errors as RFC 9457 problem documents, in the one shape that every route answers with.
+
+A 5xx that nobody raised on purpose says only that it is internal, with the request id under which the log has the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sagaforge.errors import BadRequest, InvalidInput, SagaForgeError
+from sagaforge.schemas import Problem
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:sagaforge:error:"
+MAX_ECHO_CHARS = 200
+
+
+def problem_of(error: BaseException, request_id: str) -> Problem:
+    """The problem document of any exception; unexpected ones are logged with their traceback."""
+    if isinstance(error, RequestValidationError):
+        return _validation_problem(error, request_id)
+    if isinstance(error, HTTPException):
+        return _problem(error.status_code, _http_code(error.status_code), "", str(error.detail), request_id)
+    if isinstance(error, SagaForgeError) and error.status != 500:
+        return _problem(error.status, error.code, error.title, error.detail, request_id)
+    logger.error("request %s failed", request_id, exc_info=error)
+    return _problem(500, "internal", "Internal error", "Internal error; the log has it under this id.", request_id)
+
+
+def problem_response(error: BaseException, request_id: str) -> JSONResponse:
+    problem = problem_of(error, request_id)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(error, SagaForgeError) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers, media_type=MEDIA_TYPE)
+
+
+async def handle_error(request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for FastAPI; the request id was put in the scope by the middleware."""
+    return problem_response(error, request.scope.get("request_id", ""))
+
+
+def _problem(status: int, code: str, title: str, detail: str, request_id: str, errors: Any = None) -> Problem:
+    return Problem(
+        type=TYPE_PREFIX + code,
+        title=title or code.replace("_", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id,
+        errors=errors,
+    )
+
+
+def _validation_problem(error: RequestValidationError, request_id: str) -> Problem:
+    failures = error.errors()
+    if any(failure["type"] == "json_invalid" for failure in failures):
+        position = failures[0]["loc"][-1]
+        detail = f"The body is no valid JSON (at character {position}): {failures[0].get('ctx', {}).get('error', '')}"
+        return _problem(400, BadRequest.code, BadRequest.title, detail, request_id)
+    fields = [
+        {
+            "field": ".".join(str(part) for part in failure["loc"][1:]) or str(failure["loc"][0]),
+            "message": failure["msg"],
+            "input": repr(failure.get("input"))[:MAX_ECHO_CHARS],
+        }
+        for failure in failures[:20]
+    ]
+    detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+    return _problem(422, InvalidInput.code, InvalidInput.title, detail, request_id, fields)
+
+
+def _http_code(status: int) -> str:
+    return {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(status, "bad_request")

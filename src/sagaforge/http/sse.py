@@ -1,0 +1,40 @@
+"""Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) from an async iterator.
+
+The first event is awaited before the headers go out, so an early failure still gets its status code. Later ones end
+the stream with an `error` event whose data is a problem document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+
+from sagaforge.http.problems import problem_of
+from sagaforge.schemas import TurnEvent
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+async def event_stream(events: AsyncIterator[TurnEvent], request_id: str) -> StreamingResponse:
+    """A streaming response of `events`; raises what the first of them raises."""
+    first = await anext(events)
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield _encode(first)
+            async for event in events:
+                yield _encode(event)
+        except Exception as error:
+            problem = problem_of(error, request_id).model_dump(exclude_none=True)
+            yield _encode(TurnEvent(event="error", data=problem))
+        finally:
+            # A reader that hangs up leaves here; closing the iterator cancels the work behind it.
+            await events.aclose()  # type: ignore[attr-defined]
+
+    return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
+
+
+def _encode(event: TurnEvent) -> bytes:
+    return f"event: {event.event}\ndata: {json.dumps(event.data, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,179 @@
+"""Start the bundle in the foreground: `python -m sagaforge.launch` (what `make serve` runs).
+
+Checks the settings and the storage, runs `serve run` on the config file, tells what is being waited for, and prints one
+line when everything is ready. Ctrl-C stops it. What Ray, Serve and vLLM read from the process environment is set here
+and explained in docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import yaml
+
+from sagaforge.app import make_storage
+from sagaforge.errors import InvalidInput, SagaForgeError
+from sagaforge.profiles import get_profile
+from sagaforge.settings import Settings, load_settings
+
+CONFIG = Path(os.environ.get("SAGAFORGE_SERVE_CONFIG", "serve_config.yaml"))
+READY_TIMEOUT_S = 15 * 60  # a first start may download gigabytes of weights
+POLL_S = 0.5
+STOP_TIMEOUT_S = 30
+TAIL_LINES = 40
+
+DASHBOARD = "http://127.0.0.1:8265"
+
+# Set unless the operator has set them.
+PROCESS_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    # Ray starts its workers at niceness 15, behind everything else on the machine; these are what people wait for.
+    "RAY_worker_niceness": "0",
+}
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        settings.check_exposure()
+        check_port(settings)
+        make_storage(settings).check_writable()
+    except SagaForgeError as exc:
+        print(f"SagaForge can't start: {exc.detail}", file=sys.stderr)
+        return 2
+    # Both, and before the child exists: a shell starts background jobs with SIGINT ignored, and the child would inherit it.
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    log_path = Path(tempfile.gettempdir()) / f"sagaforge-{settings.port}.log"
+    with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("w+") as log:
+        config = write_config(settings, Path(folder))
+        print(f"Starting SagaForge, profile {settings.profile}; about a minute. Log: {log_path}", flush=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray.serve.scripts", "run", str(config)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=process_environment(settings),
+            start_new_session=True,  # Ctrl-C reaches us alone, so that the stop is ours to order
+        )
+        return _watch(process, settings, log_path)
+
+
+def write_config(settings: Settings, folder: Path) -> Path:
+    """The Serve config file with the address from the settings, which the file itself can't read."""
+    config = yaml.safe_load(CONFIG.read_text())
+    config.setdefault("http_options", {}).update(host=settings.host, port=settings.port)
+    path = folder / "serve_config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    environment = {**PROCESS_ENVIRONMENT, **os.environ}
+    if Path(get_profile(settings.profile).llm.source).is_dir():
+        # Everything is on disk: keep the libraries from asking a hub about it.
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+    return environment
+
+
+def check_port(settings: Settings) -> None:
+    """Raise `InvalidInput` when the port is taken: Serve's proxy would share it, and answer every other request."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            raise InvalidInput(
+                f"Can't listen on {settings.host}:{settings.port}: {exc.strerror}. Stop what uses the port, or choose "
+                "another with SAGAFORGE_PORT."
+            ) from exc
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _watch(process: subprocess.Popen[bytes], settings: Settings, log_path: Path) -> int:
+    try:
+        if _wait_until_ready(process, settings):
+            print(ready_message(settings), flush=True)
+            return process.wait()
+        print(f"SagaForge did not start. The end of {log_path}:\n{_tail(log_path)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopping …", flush=True)
+        return 0
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], settings: Settings) -> bool:
+    """Poll /readyz; print what is waited for whenever that changes."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    started, told = time.monotonic(), ""
+    while process.poll() is None and time.monotonic() - started < READY_TIMEOUT_S:
+        try:
+            answer = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=10)
+            if answer.status_code == 200:
+                return True
+            waiting = answer.json().get("detail", "") if "problem" in answer.headers.get("content-type", "") else ""
+        except (httpx.HTTPError, ValueError):
+            waiting = ""
+        if failure := _deploy_failure():
+            print(failure, file=sys.stderr)
+            return False
+        if waiting and waiting != told:
+            print(f"  {time.monotonic() - started:3.0f} s  {waiting}", flush=True)
+            told = waiting
+        time.sleep(POLL_S)
+    return False
+
+
+def _deploy_failure() -> str:
+    """Why Serve gave the deployment up; "" while it has not."""
+    try:
+        state = httpx.get(f"{DASHBOARD}/api/serve/applications/", timeout=5).json()
+    except (httpx.HTTPError, ValueError):
+        return ""
+    failed = [app for app in state.get("applications", {}).values() if app.get("status") == "DEPLOY_FAILED"]
+    return "\n".join(str(app.get("message", "")) for app in failed)
+
+
+def ready_message(settings: Settings) -> str:
+    url = f"http://{settings.host}:{settings.port}"
+    return (
+        f"\nSagaForge is ready on {url}\n"
+        "  play        .venv/bin/holodeck play lantern_reach    (or neo_taipei, in Chinese)\n"
+        f"  try         {url}/docs    Ray dashboard {DASHBOARD}\n"
+        "  stop        Ctrl-C"
+    )
+
+
+def _tail(path: Path) -> str:
+    with path.open(errors="replace") as lines:
+        return "".join(deque(lines, maxlen=TAIL_LINES))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A running bundle for tests: started as a newcomer starts it, on a free port and with a storage of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 300
+TURN = {"message": "Who keeps the light on Gannet Head?", "world_id": "lantern_reach", "max_tokens": 160}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Where a bundle listens, and where it keeps what it keeps."""
+
+    url: str
+    storage: Path
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=120, **options)
+
+    def async_client(self, **options: Any) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=64)
+        return httpx.AsyncClient(base_url=self.url, timeout=180, limits=limits, **options)
+
+    def turn(self, **fields: Any) -> dict[str, Any]:
+        with self.client() as client:
+            answer = client.post("/llm/turn", json={**TURN, **fields})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
+    """Start `python -m sagaforge.launch`, wait for its ready line, and stop it as Ctrl-C would."""
+    port = free_port()
+    log_path = storage.parent / "launch.log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sagaforge.launch"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "SAGAFORGE_STORAGE": str(storage),
+                "SAGAFORGE_PORT": str(port),
+                **environment,
+            },
+        )
+        try:
+            _wait_for_ready(process, log_path)
+            yield Bundle(f"http://127.0.0.1:{port}", storage)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for_ready(process: subprocess.Popen[bytes], log_path: Path) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < end:
+        if "is ready on" in log_path.read_text():
+            return
+        assert process.poll() is None, log_path.read_text()
+        time.sleep(0.5)
+    raise AssertionError(f"not ready after {START_TIMEOUT_S} s:\n{log_path.read_text()}")
+
+
+def events_of(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The server-sent events of a streamed response."""
+    name = ""
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))

@@ -1,0 +1,220 @@
+"""Train the pocket LLM from nothing on a CPU.
+
+    PYTHONPATH=src nice -n 19 python -m sagaforge.training.pocket_llm.train --minutes 90 --run /tmp/pocket_llm_run
+
+Resumes from the run's last checkpoint. The learning rate warms up, stays, and falls over the last part of the time
+given: the schedule follows the clock, because on a shared machine the clock is what is known. The log has one line a
+report (tokens, loss, speed) and a held-out score every few minutes. Export with `…pocket_llm.export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from sagaforge.training.pocket_llm import data, init, score, tokenizer
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that shapes a run."""
+
+    run: str = "/tmp/pocket_llm_run"
+    minutes: float = 90.0
+    seed: int = 1
+    threads: int = 1
+    hidden: int = 256
+    layers: int = 5
+    heads: int = 4
+    feed_forward: int = 512
+    rope_theta: float = 1_000_000.0
+    rows: int = 4
+    width: int = 768
+    learned_per_step: int = 1792
+    matrix_rate: float = 2e-3
+    other_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 60
+    decay_share: float = 0.3
+    compile: bool = True
+    report_every: int = 25
+    save_minutes: float = 5.0
+    score_minutes: float = 10.0
+
+
+def model_config(config: Config, vocabulary: int, end: int, pad: int) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        intermediate_size=config.feed_forward,
+        max_position_embeddings=tokenizer.CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        tie_word_embeddings=True,
+        eos_token_id=end,
+        bos_token_id=pad,
+        pad_token_id=pad,
+    )
+
+
+def rate_at(step: int, progress: float, config: Config) -> float:
+    """Share of the full learning rate: warmup by steps, then level, then down to zero at the end of the time."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    return warm * max(0.0, min(1.0, (1.0 - progress) / config.decay_share))
+
+
+def copies_at(progress: float) -> float:
+    """Share of bare copying: it comes first, then only keeps the skill."""
+    return max(0.05, 0.4 - 4.0 * progress)
+
+
+def loss_of(model: Qwen2ForCausalLM, rows: data.Rows, where: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    hidden = model.model(input_ids=rows.ids, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False)
+    chosen = hidden.last_hidden_state.reshape(-1, hidden.last_hidden_state.shape[-1])[where]
+    return functional.cross_entropy(model.lm_head(chosen).float(), targets, ignore_index=data.IGNORED)
+
+
+def learned_places(rows: data.Rows, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where loss is taken, padded to a constant count so that the compiled step has one shape."""
+    flat = rows.targets.reshape(-1)
+    where = torch.nonzero(flat != data.IGNORED).squeeze(1)[:count]
+    targets = flat[where]
+    missing = count - len(where)
+    return functional.pad(where, (0, missing)), functional.pad(targets, (0, missing), value=data.IGNORED)
+
+
+def train(config: Config) -> None:
+    """One run, from nothing or from its last checkpoint, until its time is over."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run = Path(config.run)
+    run.mkdir(parents=True, exist_ok=True)
+    if not (run / "tokenizer" / "tokenizer.json").exists():
+        tokenizer.build().save_pretrained(run / "tokenizer")
+    words = AutoTokenizer.from_pretrained(run / "tokenizer")
+
+    # Master weights in float32; the step computes in bfloat16, which AMX makes nearly twice as fast.
+    master = Qwen2ForCausalLM(model_config(config, len(words), words.eos_token_id, words.pad_token_id))
+    init.induction(master)
+    print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
+    matrices = [p for name, p in master.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in master.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [
+        torch.optim.Muon(
+            matrices, lr=config.matrix_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=config.other_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    full_rates = [config.matrix_rate, config.other_rate]
+
+    step, tokens, spent = 0, 0, 0.0
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        master.load_state_dict(saved["model"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        step, tokens, spent = saved["step"], saved["tokens"], saved["spent"]
+        print(f"resumed at step {step}, {tokens:,} tokens, {spent / 60:.1f} min", flush=True)
+    fast = Qwen2ForCausalLM(master.config).to(torch.bfloat16)
+    fast.load_state_dict(master.state_dict())
+    compute = torch.compile(loss_of) if config.compile else loss_of
+
+    rng = random.Random(f"{config.seed}-{step}")
+    began = last_save = last_score = time.time()
+    seen_loss, seen_tokens, seen_at = 0.0, 0, began
+    while True:
+        now = time.time()
+        progress = (spent + now - began) / (config.minutes * 60)
+        if progress >= 1.0:
+            break
+        wildness = 0.6 if progress < 0.3 else 0.4
+        stream = data.documents(words, rng, config.width, copies_at(progress), wildness)
+        rows = data.batch(stream, config.rows, config.width)
+        where, targets = learned_places(rows, config.learned_per_step)
+
+        loss = compute(fast, rows, where, targets)
+        loss.backward()
+        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+            slow.grad = quick.grad.float()
+            quick.grad = None
+        torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
+        share = rate_at(step, progress, config)
+        for optimizer, full in zip(optimizers, full_rates, strict=True):
+            optimizer.param_groups[0]["lr"] = full * share
+            optimizer.step()
+        with torch.no_grad():
+            for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+                quick.copy_(slow)
+
+        step += 1
+        tokens += rows.ids.numel()
+        seen_loss += loss.item()
+        seen_tokens += rows.ids.numel()
+        if step % config.report_every == 0:
+            print(
+                f"{time.strftime('%H:%M:%S')} step {step} tokens {tokens / 1e6:.2f}M progress {progress:.3f} "
+                f"loss {seen_loss / config.report_every:.4f} tok/s {seen_tokens / (time.time() - seen_at):.0f} "
+                f"rate {share:.2f}",
+                flush=True,
+            )
+            seen_loss, seen_tokens, seen_at = 0.0, 0, time.time()
+        if time.time() - last_save > config.save_minutes * 60:
+            save(checkpoint, master, optimizers, step, tokens, spent + time.time() - began)
+            last_save = time.time()
+        if time.time() - last_score > config.score_minutes * 60:
+            report(fast, words, run, tokens)
+            last_score = seen_at = time.time()
+    save(checkpoint, master, optimizers, step, tokens, spent + time.time() - began)
+    report(fast, words, run, tokens, examples=60)
+
+
+def save(
+    path: Path,
+    model: Qwen2ForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    tokens: int,
+    spent: float,
+) -> None:
+    """Write the whole state beside the old one, then replace it: a killed run leaves a whole checkpoint."""
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    body = {"model": model.state_dict(), "optimizers": states, "step": step, "tokens": tokens, "spent": spent}
+    torch.save(body, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def report(model: Qwen2ForCausalLM, words: object, run: Path, tokens: int, examples: int = 12) -> None:
+    """Held-out score of the weights as they are, in both languages."""
+    model.eval()
+    for language in ("en", "zh"):
+        scores = score.score(score.transformers_writer(model, words), language, examples)
+        line = {"at": time.strftime("%H:%M:%S"), "tokens": tokens, "language": language, **scores}
+        print("score", json.dumps(line), flush=True)
+        with (run / "scores.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+    model.train()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", default=Config.run)
+    parser.add_argument("--minutes", type=float, default=Config.minutes)
+    parser.add_argument("--threads", type=int, default=Config.threads)
+    parser.add_argument("--seed", type=int, default=Config.seed)
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
+    train(Config(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

@@ -128,7 +128,9 @@ def _read_members(name: str, archive: zipfile.ZipFile, limits: UploadLimits) -> 
         if suffix not in MEMBER_SUFFIXES:
             raise UnsupportedType(f"{name}: {path!r} is no part of a pack; leave in only .yaml, .toml, .md and .txt.")
         if suffix in (".yaml", ".yml") and path.lower() not in YAML_NAMES:
-            raise InvalidInput(f"{name}: {path!r} is unknown; the pack's YAML files are characters.yaml and scenes.yaml.")
+            raise InvalidInput(
+                f"{name}: {path!r} is unknown; the pack's YAML files are characters.yaml and scenes.yaml."
+            )
         if suffix == ".toml" and path.lower() != "style.toml":
             raise InvalidInput(f"{name}: {path!r} is unknown; the pack's TOML file is style.toml.")
         contents[path] = _read_member(name, archive, info, path, limits, total)
@@ -234,9 +236,9 @@ def load_yaml(name: str, text: str, limits: UploadLimits) -> Any:
     if len(text) > limits.max_yaml_chars:
         raise TooLarge(f"{name}: longer than {limits.max_yaml_chars:,} characters; move lore into lorebook.md.")
     try:
-        depth = num_nodes = 0
+        depth = 0
         # Events first: they are cheap and flat, so depth and aliases are known before anything is built.
-        for event in yaml.parse(text, Loader=_base_loader()):
+        for num_nodes, event in enumerate(yaml.parse(text, Loader=_base_loader())):
             if isinstance(event, yaml.AliasEvent):
                 raise InvalidInput(f"{name}: aliases (*{str(event.anchor)[:30]}) are not allowed; write the text out.")
             if getattr(event, "tag", None):
@@ -245,10 +247,9 @@ def load_yaml(name: str, text: str, limits: UploadLimits) -> Any:
                 depth += 1
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
-            num_nodes += 1
             if depth > limits.max_yaml_depth or num_nodes > limits.max_yaml_nodes:
                 raise InvalidInput(f"{name}: nested deeper than {limits.max_yaml_depth} levels, or too many entries.")
-        return yaml.load(text, Loader=_strict_loader())  # noqa: S506 - a SafeLoader with more checks
+        return yaml.load(text, Loader=_strict_loader())
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""

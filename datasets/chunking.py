@@ -22,7 +22,10 @@ SECTION_SEPARATOR = " > "
 MARKDOWN_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t#]*$")
 FENCE = re.compile(r"\s*(```|~~~)")
 # Plain text has no marks for headings; chapter lines are the one convention both languages share.
-CHAPTER = re.compile(r"((?:chapter|part|book|act)\s+(?:\d+|[ivxlc]+)\b.{0,80}|第[0-9一二三四五六七八九十百零〇]+[章節节回部卷].{0,40})$", re.I)
+CHAPTER = re.compile(
+    r"((?:chapter|part|book|act)\s+(?:\d+|[ivxlc]+)\b.{0,80}|第[0-9一二三四五六七八九十百零〇]+[章節节回部卷].{0,40})$",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,7 @@ def split_sections(text: str, *, markdown: bool = True) -> list[Section]:
             lines.append(line)
             continue
         close()
-        level, title = heading
-        while path and path[-1][0] >= level:
+        while path and path[-1][0] >= heading[0]:
             path.pop()
         path.append(heading)
     close()
@@ -95,6 +97,8 @@ def cut(text: str, size: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS) -> lis
     A sentence longer than `size` is cut at a space (or anywhere, where there is none). A short last piece joins the
     one before it rather than standing alone with half a thought.
     """
+    if len(whole := text.strip()) <= size:
+        return [whole] if whole else []  # most sections: no need to find their sentences
     spans = list(_bounded(text, sentence_spans(text), size))
     if not spans:
         return []

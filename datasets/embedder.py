@@ -13,8 +13,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from sagaforge.errors import Unavailable
 from sagaforge.datasets.text import HAN_CHARACTER
+from sagaforge.errors import Unavailable
 
 Vectors = npt.NDArray[np.float32]
 

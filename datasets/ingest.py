@@ -115,8 +115,8 @@ async def ingest(
             return response
         if not overwrite:
             raise Conflict(
-                f"The world {world_id!r} exists, at version {base}. Send overwrite=true to publish this as its next "
-                "version (games in progress keep theirs), or choose another world_id."
+                f"The world {world_id!r} exists, at version {base}. Send overwrite=true to publish this as its "
+                "next version (games in progress keep theirs), or choose another world_id."
             )
 
     response.version = version = base + 1
@@ -160,7 +160,7 @@ async def _compare(
         dim = getattr((await opened.schema()).field("vector").type, "list_size", 0)
         if dim != embedder.dim:
             raise Conflict(
-                f"This world's vectors have {dim} numbers, and the model {embedder.name!r} makes {embedder.dim}. Upload "
+                f"This world has vectors of {dim} numbers, and {embedder.name!r} makes {embedder.dim}. Upload "
                 "it under another world_id, or under the profile that it was uploaded with."
             )
         query = opened.query().where(valid_at(base))
@@ -286,7 +286,7 @@ async def _claimed(
     """Hold the row of an unpublished version. Given up when the work fails, so that the next upload need not wait."""
     attempt = uuid.uuid4().hex[:8]
     marker = json.dumps({"staging": attempt})
-    row = {
+    row: dict[str, Any] = {
         "id": version_id(world_id, version), "world_id": world_id, "version": version, "title": pack.title,
         "language": pack.language, "license": license, "manifest": marker, "total_chunks": 0,
         "created_at": datetime.now(UTC),

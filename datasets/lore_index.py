@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sagaforge.datasets.embedder import Embedder, Vectors
-from sagaforge.datasets.rerank import Candidate, Reranker, SentenceReranker
+from sagaforge.datasets.rerank import Candidate, Reranker, WordReranker
 from sagaforge.datasets.tables import chunks_table, sql_literal
 from sagaforge.datasets.text import HAN_CHARACTER, query_terms
 from sagaforge.errors import InvalidInput, NotFound
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lancedb import AsyncConnection, AsyncTable
 
 READ_CONSISTENCY = timedelta(seconds=1)
-MIN_CANDIDATES = 40  # per arm; what one arm ranks 30th the other may know to be first
+MIN_CANDIDATES = 50  # per arm; what one arm ranks 30th the other may know to be first
 VECTOR_WEIGHT = 0.7  # against 1 for BM25, both scaled to at most 1
 SINGLE_HAN_BOOST = 0.5  # pairs of characters carry the meaning, single ones decide between equals
 MAX_QUERY_TERMS = 256
@@ -65,7 +65,7 @@ class LoreIndex:
     ) -> None:
         self._storage = storage
         self._embedder = embedder
-        self._reranker = reranker or SentenceReranker(embedder)
+        self._reranker = reranker or WordReranker(embedder)
         self._vector_weight = vector_weight
         self._lexical_weight = lexical_weight
         self._connection: AsyncConnection | None = None
@@ -102,7 +102,8 @@ class LoreIndex:
             )
         hits = self._fused(lexical, semantic, vector)
         if rerank and hits:
-            hits = await self._reranked(query, hits[: max(20, top_k)]) + hits[max(20, top_k) :]
+            num_reranked = max(self._reranker.max_candidates, top_k)
+            hits = await self._reranked(query, hits[:num_reranked]) + hits[num_reranked:]
         return [_chunk(hit.row, score) for hit, score in hits[:top_k]]
 
     async def _lexical(self, table: AsyncTable, query: str, where: str, limit: int) -> list[dict[str, Any]]:
@@ -118,7 +119,9 @@ class LoreIndex:
         if others:
             parts.append((Occur.SHOULD, MatchQuery(" ".join(others), "terms")))
         if singles:
-            parts.append((Occur.SHOULD, MatchQuery(" ".join(singles), "terms", boost=SINGLE_HAN_BOOST if others else 1.0)))
+            parts.append(
+                (Occur.SHOULD, MatchQuery(" ".join(singles), "terms", boost=SINGLE_HAN_BOOST if others else 1.0))
+            )
         full_text: Any = BooleanQuery(parts) if len(parts) > 1 else parts[0][1]
         found = table.query().nearest_to_text(full_text).where(where).select([*COLUMNS, "_score"]).limit(limit)
         rows: list[dict[str, Any]] = await found.to_list()
@@ -156,7 +159,7 @@ class LoreIndex:
         return sorted(scored, key=lambda pair: (-pair[1], pair[0].row["id"]))
 
     async def _reranked(self, query: str, hits: list[tuple[_Hit, float]]) -> list[tuple[_Hit, float]]:
-        candidates = [Candidate(hit.row["section"], hit.row["text"], score) for hit, score in hits]
+        candidates = [Candidate(hit.row["section"], hit.row["text"], score, hit.semantic) for hit, score in hits]
         scores = await self._reranker.scores(query, candidates)
         order = sorted(range(len(hits)), key=lambda i: (-scores[i], i))
         return [(hits[i][0], scores[i]) for i in order]

@@ -1,4 +1,4 @@
-"""Characters and scenes → sections of prose. The author's words stay verbatim; short labels name whom they are about."""
+"""Characters and scenes → sections of prose: the author's words verbatim, short labels naming whom they are about."""
 
 from __future__ import annotations
 

@@ -158,7 +158,9 @@ def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
     if not documents and not characters and not scenes:
         raise InvalidInput(f"There is no lore in {stem!r}: a pack holds {PACK_FILES}, and at least one with text.")
     documents.sort(key=lambda document: document.source)
-    sample = "\n".join([d.text[:20_000] for d in documents] + [str(c) for c in [*characters.values(), *scenes.values()]])
+    sample = "\n".join(
+        [d.text[:20_000] for d in documents] + [str(c) for c in [*characters.values(), *scenes.values()]]
+    )
     return Pack(_title(stem, documents), detect_language(sample), tuple(documents), characters, scenes, style)
 
 
@@ -180,7 +182,9 @@ def _entries(
     if isinstance(raw, dict) and key in raw:
         unknown = set(raw) - {key}
         if unknown:
-            raise InvalidInput(f"{path}: only {key!r} may stand at the top, not {_shown(sorted(map(str, unknown))[0])}.")
+            raise InvalidInput(
+                f"{path}: only {key!r} may stand at the top, not {_shown(sorted(map(str, unknown))[0])}."
+            )
         raw = raw[key]
     rows: list[tuple[Any, Any]]
     if raw is None:
@@ -190,7 +194,10 @@ def _entries(
             raise InvalidInput(f"{path}: each entry of the list must have keys: id, {name_field}, …")
         rows = [(row.get("id"), {k: v for k, v in row.items() if k != "id"}) for row in raw]
     elif isinstance(raw, dict):
-        rows = [(k, {kk: v for kk, v in row.items() if kk != "id"} if isinstance(row, dict) else row) for k, row in raw.items()]
+        rows = [
+            (k, {kk: v for kk, v in row.items() if kk != "id"} if isinstance(row, dict) else row)
+            for k, row in raw.items()
+        ]
     else:
         raise InvalidInput(f"{path}: expected `{key}:` with an id for each, found {type(raw).__name__}.")
     if len(rows) > limits.max_entries:
@@ -216,10 +223,14 @@ def _entries(
         try:
             entries[checked] = model.model_validate(row)
         except ValidationError as exc:
-            error = exc.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part)[:40] for part in (checked, *error["loc"]))
-            raise InvalidInput(f"{path}: {where}: {error['msg']}.") from None
+            raise _invalid(path, checked, exc) from None
     return entries
+
+
+def _invalid(path: str, entry_id: str, exc: ValidationError) -> InvalidInput:
+    first = exc.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part)[:40] for part in (entry_id, *first["loc"]))
+    return InvalidInput(f"{path}: {where}: {first['msg']}.")
 
 
 def _style(path: str, data: bytes, limits: UploadLimits) -> dict[str, Any]:

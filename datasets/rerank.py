@@ -1,80 +1,123 @@
-"""Rerankers: a second look at the candidates that hybrid search found, sentence by sentence.
+"""Rerankers: a second look at the candidates that hybrid search found.
 
-`SentenceReranker` needs no model but the embedder that is there; `CrossEncoderReranker` runs a transformer that reads
-question and chunk together, for profiles that name one.
+`WordReranker` needs no model but the static embedder that is there; `CrossEncoderReranker` runs a transformer that
+reads question and chunk together, for profiles that name one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from sagaforge.datasets.embedder import Embedder
-from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences, terms
+from sagaforge.datasets.text import HAN_CHARACTER, STOP_WORDS, stem, words
 from sagaforge.errors import Unavailable
 
-SINGLE_HAN_WEIGHT = 0.3
-SENTENCE_SHARE = 0.5  # how much of the final score is the second look's
+MIN_LIKENESS = 0.2  # below this two words have nothing to do with each other
+WORD_SHARE = 2 / 3  # the rest is the likeness of question and chunk as wholes
+MAX_WORDS = 30_000  # ~27 MB of vectors
+MAX_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a reranker sees of a chunk; `score` is the fused score of the search, 0 to 1."""
+    """What a reranker sees of a chunk: `score` is the fused score of the search and `likeness` the cosine to the
+    question, both 0 to 1."""
 
     section: str
     text: str
     score: float
+    likeness: float = 0.0
 
 
 class Reranker(Protocol):
+    max_candidates: int
+
     async def scores(self, query: str, candidates: Sequence[Candidate]) -> list[float]:
         """A score per candidate, 0 to 1, higher is better."""
         ...
 
 
-class SentenceReranker:
-    """Scores a chunk by its best sentence: how much of the question's rarer terms it holds, and how near it lies."""
+class WordReranker:
+    """Late interaction with static word vectors: every word of the question looks for its nearest word in the chunk.
+
+    A mean of vectors blurs a chunk of a hundred words; here "jacket" still finds "coat" in it. Rare words count more,
+    by how many candidates hold anything like them. Questions in a script that the embedder can't read keep their order.
+    """
+
+    max_candidates = 200
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._ids: dict[str, int]
+        self._stems: dict[str, int]
+        self._stem_ids: npt.NDArray[np.int64]
+        self._vectors: npt.NDArray[np.float32]
+        self._texts: OrderedDict[str, npt.NDArray[np.int64]]
+        self._forget()
 
     async def scores(self, query: str, candidates: Sequence[Candidate]) -> list[float]:
-        wanted = query_terms(query)
-        owners: list[int] = []
-        sentences: list[str] = []
-        for index, candidate in enumerate(candidates):
-            title = candidate.section.rsplit(" > ", 1)[-1]
-            for sentence in split_sentences(candidate.text) or [candidate.text]:
-                owners.append(index)
-                sentences.append(f"{title}: {sentence}")
-        held = [set(terms(sentence)) for sentence in sentences]
-        frequency = Counter(term for sentence_terms in held for term in sentence_terms)
-        weights = {term: _weight(term, frequency[term], len(held)) for term in wanted}
-        total = sum(weights.values()) or 1.0
-        overlap = np.array([sum(weights[t] for t in wanted if t in sentence_terms) / total for sentence_terms in held])
-        is_semantic = self._embedder.reads_chinese or not HAN_CHARACTER.search(query)
-        nearness = np.zeros(len(sentences))
-        if is_semantic and sentences:
-            vectors = await asyncio.to_thread(self._embedder.encode, [query, *sentences])
-            nearness = np.clip(vectors[1:] @ vectors[0], 0.0, 1.0)
-        looks = (overlap + nearness) / (2.0 if is_semantic else 1.0)
-        best = np.zeros(len(candidates))
-        np.maximum.at(best, np.array(owners, dtype=int), looks)
-        top = best.max() if len(best) else 0.0
-        scaled = best / top if top > 0 else best
-        return [
-            float((1 - SENTENCE_SHARE) * c.score + SENTENCE_SHARE * s) for c, s in zip(candidates, scaled, strict=True)
-        ]
+        wanted = [word for word in dict.fromkeys(words(query)) if word not in STOP_WORDS]
+        if not wanted or (HAN_CHARACTER.search(query) and not self._embedder.reads_chinese):
+            return [candidate.score for candidate in candidates]
+        if len(self._ids) > MAX_WORDS:
+            self._forget()
+        held = [self._words_of(candidate) for candidate in candidates]
+        self._embed_new_words()
+        vectors = self._embedder.encode(wanted)
+        known, places = np.unique(np.concatenate([*held, np.zeros(1, np.int64)]), return_inverse=True)
+        likeness = np.clip((vectors @ self._vectors[known].T - MIN_LIKENESS) / (1 - MIN_LIKENESS), 0.0, 1.0)
+        stems = np.array([self._stems.get(stem(word), -1) for word in wanted])
+        likeness[stems[:, None] == self._stem_ids[known][None, :]] = 1.0
+
+        best = np.zeros((len(wanted), len(candidates)))
+        start = 0
+        for index, ids in enumerate(held):
+            if len(ids):
+                best[:, index] = likeness[:, places[start : start + len(ids)]].max(axis=1)
+            start += len(ids)
+        frequency = best.sum(axis=1)
+        rarity = np.log(1 + (len(candidates) - frequency + 0.5) / (frequency + 0.5))
+        found = _scaled(rarity @ best)
+        near = _scaled(np.array([candidate.likeness for candidate in candidates]))
+        return [float(score) for score in WORD_SHARE * found + (1 - WORD_SHARE) * near]
+
+    def _words_of(self, candidate: Candidate) -> npt.NDArray[np.int64]:
+        """The numbers of a chunk's words. Kept per text: cutting it into words costs more than all the rest."""
+        key = f"{candidate.section}\n{candidate.text}"
+        ids = self._texts.get(key)
+        if ids is None:
+            found = {word for word in words(key) if word not in STOP_WORDS}
+            ids = np.array(sorted(self._ids.setdefault(word, len(self._ids)) for word in found), dtype=np.int64)
+            self._texts[key] = ids
+            if len(self._texts) > MAX_TEXTS:
+                self._texts.popitem(last=False)
+        return ids
+
+    def _embed_new_words(self) -> None:
+        fresh = list(self._ids)[len(self._vectors) :]
+        if fresh:
+            self._vectors = np.vstack([self._vectors, self._embedder.encode(fresh)])
+            stems = [self._stems.setdefault(stem(word), len(self._stems)) for word in fresh]
+            self._stem_ids = np.concatenate([self._stem_ids, np.array(stems, dtype=np.int64)])
+
+    def _forget(self) -> None:
+        self._ids, self._stems = {"": 0}, {"": 0}
+        self._stem_ids = np.zeros(1, dtype=np.int64)
+        self._vectors = np.zeros((1, self._embedder.dim), dtype=np.float32)
+        self._texts = OrderedDict()
 
 
 class CrossEncoderReranker:
     """A sequence classifier with one logit (such as bge-reranker-v2-m3), by name or folder. Never runs remote code."""
+
+    max_candidates = 20  # each costs a pass through the model
 
     def __init__(self, name: str, *, max_tokens: int = 512, batch_size: int = 16) -> None:
         import torch
@@ -115,6 +158,6 @@ def load_reranker(name_or_path: str) -> Reranker:
         ) from exc
 
 
-def _weight(term: str, frequency: int, num_sentences: int) -> float:
-    rarity = math.log(1 + (num_sentences - frequency + 0.5) / (frequency + 0.5))
-    return rarity * (SINGLE_HAN_WEIGHT if len(term) == 1 and HAN_CHARACTER.match(term) else 1.0)
+def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    top = scores.max(initial=0.0)
+    return scores / top if top > 0 else scores

@@ -22,13 +22,113 @@ TERM = re.compile(rf"(?P<han>[{HAN}]+)|(?P<number>\d+(?:[.,]\d+)*)|(?P<word>[^\W
 
 # Where OpenCC offers several simplified forms it lists the commonest first; for search the form that merges the
 # variants is wanted instead, so that 藉口 finds 借口 and 瞭解 finds 了解.
-MERGED_VARIANTS = {"瞭": "了", "藉": "借", "覆": "复", "祇": "只", "衹": "只", "劃": "划", "妳": "你", "牠": "它"}
+MERGED_VARIANTS = {
+    "瞭": "了",
+    "藉": "借",
+    "覆": "复",
+    "祇": "只",
+    "衹": "只",
+    "劃": "划",
+    "妳": "你",
+    "牠": "它",
+    "么": "么",
+    "麼": "么",
+}
 
 STOP_WORDS = frozenset(
-    "a about am an and any are as at be been but by can could did do does doing for from get had has have he her here "
-    "hers him his how i if in into is it its just let may me might mine must my of on or our ours out shall she should "
-    "so some than that the their them then there these they this those to too up us very was we were what when where "
-    "which while who whom whose why will with would you your".split()
+    [
+        "a",
+        "about",
+        "am",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "doing",
+        "for",
+        "from",
+        "get",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "here",
+        "hers",
+        "him",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "just",
+        "let",
+        "may",
+        "me",
+        "might",
+        "mine",
+        "must",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "ours",
+        "out",
+        "shall",
+        "she",
+        "should",
+        "so",
+        "some",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "too",
+        "up",
+        "us",
+        "very",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 # Question words and particles: taken out of a query, never out of lore.
 CHINESE_FILLERS = re.compile(
@@ -61,6 +161,8 @@ def _fold_table() -> dict[int, str]:
     simplified = pairs("TSCharacters.txt") | MERGED_VARIANTS
     for variant, standard in pairs("TWVariantsRev.txt").items():  # Taiwan's 為 and 裡 go by way of 爲 and 裏
         simplified.setdefault(variant, simplified.get(standard, standard))
+    for key in simplified:  # 著 goes by way of 着, so that folding twice changes nothing
+        simplified[key] = simplified.get(simplified[key], simplified[key])
     # Identities too: `str.translate` is several times slower on a character that its table lacks.
     common = {code: chr(code) for code in (*range(0x250), *range(0x2000, 0x2070), *range(0x3000, 0xA000))}
     full_width = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
@@ -139,6 +241,11 @@ def terms(text: str) -> list[str]:
     return found
 
 
+def words(text: str) -> list[str]:
+    """Folded words and numbers as they stand, without possessives; a run of Chinese is one word."""
+    return [re.split("['’]", match.group())[0] for match in TERM.finditer(fold(text))]
+
+
 def query_terms(text: str) -> list[str]:
     """`terms` of a question without the words every question has; all of them where nothing else is left."""
     folded = fold(text)
@@ -150,9 +257,41 @@ def query_terms(text: str) -> list[str]:
 # --- sentences ------------------------------------------------------------------------------------------------------
 
 CLOSERS = "\"'”’」』）)]》〉】"
-SENTENCE_END = re.compile(rf"(?P<wide>[。！？；…]+|[.!?]*[！？。…][.!?！？。…]*)[{re.escape(CLOSERS)}]*|[.!?]+[{re.escape(CLOSERS)}]*")
+SENTENCE_END = re.compile(
+    rf"(?P<wide>[。！？；…]+|[.!?]*[！？。…][.!?！？。…]*)[{re.escape(CLOSERS)}]*|[.!?]+[{re.escape(CLOSERS)}]*"
+)
 ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st mt ft no vol fig ch pp vs etc jr sr gen col capt sgt lt rev hon e.g i.e cf approx ca".split()
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "mt",
+        "ft",
+        "no",
+        "vol",
+        "fig",
+        "ch",
+        "pp",
+        "vs",
+        "etc",
+        "jr",
+        "sr",
+        "gen",
+        "col",
+        "capt",
+        "sgt",
+        "lt",
+        "rev",
+        "hon",
+        "e.g",
+        "i.e",
+        "cf",
+        "approx",
+        "ca",
+    ]
 )
 LAST_WORD = re.compile(r"[\w.]+$")
 

@@ -25,7 +25,7 @@ STREAM_BATCHING_INTERVAL_MS = 10
 
 
 class LocalWeights(CallbackBase):
-    """Skips Ray's download task: the weights lie in a local folder, and a worker that only finds that out costs 10 s."""
+    """Skips Ray's download task: the weights are local, and a worker that only finds that out costs 10 s."""
 
     async def on_before_node_init(self) -> None:
         self.ctx.run_init_node = False

@@ -7,7 +7,7 @@ told by a `Restarted` between the pieces, because text of the lost attempt may a
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,11 +51,11 @@ class LanguageModel(Protocol):
     model_id: str
     max_model_len: int
 
-    def generate(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
+    def generate(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
         """Stream one chat completion; `payload` is OpenAI's, without `model` and `stream`."""
         ...
 
-    def complete(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+    def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         """Pass an OpenAI chat request through: one JSON document, or server-sent events if it asks to stream."""
         ...
 
@@ -68,7 +68,7 @@ class LLMClient:
         self.model_id = model_id
         self.max_model_len = max_model_len
 
-    async def generate(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
+    async def generate(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
         payload = {
             **payload,
             "model": self.model_id,
@@ -85,8 +85,10 @@ class LLMClient:
                     raise Unavailable("The language model was lost three times in a row; try again.") from exc
                 yield Restarted()
 
-    async def _attempt(self, payload: dict[str, Any]) -> AsyncIterator[GenerationEvent]:
-        reason, usage, metrics = "stop", {}, {}
+    async def _attempt(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
+        reason = "stop"
+        usage: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         async for event in _server_sent_json(self._stream(payload)):
             for choice in event.get("choices", ()):
                 if text := choice["delta"].get("content"):
@@ -101,7 +103,7 @@ class LLMClient:
             engine_s=_engine_seconds(metrics),
         )
 
-    async def complete(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+    async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         """As `LanguageModel.complete`. Retried only until something was sent; after that the stream just ends."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             has_sent = False
@@ -114,7 +116,7 @@ class LLMClient:
                 if has_sent or attempt == MAX_ATTEMPTS:
                     raise Unavailable("The language model was lost while it answered; try again.") from exc
 
-    async def _stream(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+    async def _stream(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         response = self._handle.complete.remote(payload)
         try:
             async for part in response:
@@ -132,7 +134,7 @@ class LLMClient:
             response.cancel()
 
 
-async def _server_sent_json(parts: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+async def _server_sent_json(parts: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:
     """The JSON bodies of server-sent events; one part may hold several of them."""
     async for part in parts:
         for line in part.splitlines():

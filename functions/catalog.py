@@ -6,7 +6,7 @@ beside this one, and one row here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from sagaforge.datasets.worlds import WorldStore
 from sagaforge.deployments.ingestion import Ingestion
 from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch
+from sagaforge.errors import InvalidInput
 from sagaforge.functions import lore, openai_api, story
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
@@ -48,6 +49,12 @@ class CallContext:
     file: lore.UploadedFile | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
+    def uploaded(self) -> lore.UploadedFile:
+        """The file of the call; `InvalidInput` where it came without one."""
+        if self.file is None:
+            raise InvalidInput("Send the world as a file: multipart/form-data with a part named `file`.")
+        return self.file
+
 
 @dataclass(frozen=True)
 class Function:
@@ -66,13 +73,13 @@ class Function:
     cost: CostClass
     deadline_s: Callable[[Settings], float]
     call: Callable[[Any, Services, CallContext], Awaitable[BaseModel]] | None = None
-    relay: Callable[[Any, Services, CallContext], AsyncIterator[str]] | None = None
-    stream: Callable[[Any, Services, CallContext], AsyncIterator[schemas.TurnEvent]] | None = None
+    relay: Callable[[Any, Services, CallContext], AsyncGenerator[str, None]] | None = None
+    stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.TurnEvent, None]] | None = None
 
 
 def _stream_turn(
     request: schemas.TurnRequest, services: Services, context: CallContext
-) -> AsyncIterator[schemas.TurnEvent]:
+) -> AsyncGenerator[schemas.TurnEvent, None]:
     return story.stream_turn(
         request,
         idempotency_key=context.idempotency_key,
@@ -144,7 +151,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="ingest",
         deadline_s=lambda settings: settings.upload_deadline_s + 30.0,
-        call=lambda request, s, c: lore.upload(request, file=c.file, ingestion=s.ingestion),
+        call=lambda request, s, c: lore.upload(request, file=c.uploaded(), ingestion=s.ingestion),
     ),
     Function(
         name="take_turn",

@@ -43,6 +43,8 @@ def han_against(claim: Claim, line: Claim, title: Claim, known: tuple[str, ...])
     # Covering is the slow part, and most lines of a prompt are about something else.
     if not _is_about(claim, line, title):
         return "nothing that the line says"
+    if claim.han in line.han and _num_content(claim.han) >= MIN_COVERED:  # a quotation
+        return _denied(claim.han, line.han)
     tiles = _cover(claim.han, line.han, title.han, known)
     return (
         _unheld(tiles, line.han)

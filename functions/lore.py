@@ -36,7 +36,7 @@ class Upload(Shape):
     """The fields of an upload beside its file."""
 
     world_id: Identifier
-    license: str | None = Field(None, max_length=64, description="SPDX id of the lore's licence, for example CC-BY-SA-4.0")
+    license: str | None = Field(None, max_length=64, description="SPDX id of its licence, for example CC-BY-SA-4.0")
     overwrite: bool = Field(False, description="publish a new version where the world exists already")
 
 

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,6 +45,6 @@ async def list_models(*, llm: LanguageModel) -> ModelList:
     return ModelList(data=[Model(id=llm.model_id)])
 
 
-async def chat_completions(request: ChatCompletion, *, llm: LanguageModel) -> AsyncIterator[str]:
+async def chat_completions(request: ChatCompletion, *, llm: LanguageModel) -> AsyncGenerator[str, None]:
     async for part in llm.complete(request.model_dump(exclude_unset=True)):
         yield part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sagaforge.datasets.sessions import Claim, SessionStore, StoredTurn, derive_claim_id, derive_turn_id
@@ -78,7 +78,7 @@ async def open_turn(
     if not await sessions.take_over(held, wanted.claimant, timedelta(seconds=lease_s)):
         raise InFlight("This request is already being worked on; ask again under the same key in a second.")
     parent = await sessions.get_turn(held.parent_id) if held.parent_id else None
-    return _opening(held.session_id, parent, idempotency_key, body_hash, held)
+    return _opening(held.session_id, parent, idempotency_key, body_hash, replace(held, claimant=wanted.claimant))
 
 
 def own_turn(stored: StoredTurn, idempotency_key: str | None) -> StoredTurn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
@@ -57,9 +57,9 @@ async def last_turn(request: SessionRef, *, sessions: SessionStore) -> Turn:
     return Turn.model_validate_json(head.turn)
 
 
-async def take_turn(events: AsyncIterator[TurnEvent]) -> Turn:
+async def take_turn(events: AsyncGenerator[TurnEvent, None]) -> Turn:
     """The committed turn at the end of `stream_turn`."""
-    async with aclosing(events) as stream:  # type: ignore[type-var]
+    async with aclosing(events) as stream:
         async for event in stream:
             if event.event == "turn":
                 return Turn.model_validate(event.data)
@@ -78,7 +78,7 @@ async def stream_turn(
     profile: Profile,
     lease_s: float,
     gate: CitationChecker | None = None,
-) -> AsyncIterator[TurnEvent]:
+) -> AsyncGenerator[TurnEvent, None]:
     """Take one turn, telling its stages as events (see `schemas.TurnEvent`); the last one is the committed turn.
 
     Args:
@@ -113,9 +113,7 @@ async def stream_turn(
         clock.mark("retrieve")
         yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in chunks]})
 
-        lines = select_lines(
-            chunks, before.message, max_lines=profile.lore_max_lines, max_chars=profile.lore_max_chars
-        )
+        lines = select_lines(chunks, before.message, max_lines=profile.lore_max_lines, max_chars=profile.lore_max_chars)
         prompt = turn_parts.make_prompt(before, world, history, lines)
         clock.mark("prompt")
 
@@ -169,38 +167,47 @@ class _Generation:
         self._language = language
         self._clock = clock
         self._reader = TurnReader(language)
-        self._sentences: list[Sentence] = []
+        self._sentences: list[Sentence] = []  # as the gate left them
 
     def result(self) -> turn_parts.Generated:
         """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
         return turn_parts.Generated(self._reader.finish(), self._sentences, self._prompt.lore)
 
-    async def events(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:
+    async def events(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         prompt: TurnPrompt | None = self._prompt
         while prompt is not None:
             self._prompt = prompt
             try:
-                async for event in self._attempt(request):
+                async for event in self._attempt(request, request.temperature):
                     yield event
+                if not self._sentences:
+                    # Nothing to show: a small model that lost its way while sampling finds it again without.
+                    self._begin_anew()
+                    yield TurnEvent(event="restart", data={})
+                    async for event in self._attempt(request, 0.0):
+                        yield event
                 return
             except ContextOverflow:
                 logger.info("a prompt did not fit the model and was made shorter")
                 prompt = turn_parts.shorter(prompt)
         raise ContextOverflow("The message alone is too long for this model; send a shorter one.")
 
-    async def _attempt(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:
+    def _begin_anew(self) -> None:
+        self._reader, self._sentences = TurnReader(self._language), []
+
+    async def _attempt(self, request: TurnRequest, temperature: float) -> AsyncGenerator[TurnEvent, None]:
         payload = {
             "messages": build_messages(self._prompt),
             "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
-            "temperature": request.temperature,
+            "temperature": temperature,
             "response_format": RESPONSE_FORMAT,
         }
         if request.seed is not None:
             payload["seed"] = request.seed
-        async with aclosing(self._llm.generate(payload)) as generation:  # type: ignore[type-var]
+        async with aclosing(self._llm.generate(payload)) as generation:
             async for event in generation:
                 if isinstance(event, Restarted):
-                    self._reader, self._sentences = TurnReader(self._language), []
+                    self._begin_anew()
                     yield TurnEvent(event="restart", data={})
                 elif isinstance(event, Finished) and event.engine_s is not None:
                     self._clock.engine_s = event.engine_s

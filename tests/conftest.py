@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.fakes import House
 
 TESTS_DIR = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "gpu")
@@ -37,3 +44,39 @@ def _without_our_environment() -> None:
     for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
         del os.environ[name]
     Settings.model_config["env_file"] = None
+
+
+# --- a house: real stores on a temporary folder, with fakes where an engine would be ----------------------------------
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> House:
+    from tests.fakes import make_house
+
+    return await make_house(tmp_path)
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    from tests.http_client import app_of, client_of
+
+    async with client_of(app_of(house)) as client:
+        yield client
+
+
+@pytest.fixture
+async def open_client(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Makes a client of a house with settings of its own; gives (client, house)."""
+    from tests.fakes import make_house
+    from tests.http_client import app_of, client_of
+
+    opened: list[httpx.AsyncClient] = []
+
+    async def make(*, address: str = "127.0.0.1", **settings: Any) -> tuple[httpx.AsyncClient, House]:
+        house = await make_house(tmp_path, **settings)
+        opened.append(client_of(app_of(house), address=address))
+        return opened[-1], house
+
+    yield make
+    for client in opened:
+        await client.aclose()

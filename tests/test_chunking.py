@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,9 +50,11 @@ def test_chunks_end_at_sentences_and_overlap() -> None:
     chunks = cut(text)
     assert len(chunks) > 3
     for chunk in chunks:
-        assert chunk in text and chunk.endswith(".") and chunk.startswith("Sentence")
+        assert chunk in text
+        assert chunk.endswith(".")
+        assert chunk.startswith("Sentence")
         assert len(chunk) <= CHUNK_CHARS * 1.2
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in pairwise(chunks):
         shared = max(n for n in range(len(after)) if before.endswith(after[:n]))
         assert 0 < shared <= OVERLAP_CHARS
 
@@ -74,7 +77,8 @@ def test_every_character_is_in_some_chunk_and_every_chunk_in_the_text(text: str,
     at = 0
     for chunk in chunks:  # in order, with nothing but spaces between one and the next
         found = text.find(chunk, max(0, at - size))
-        assert found >= 0 and not text[at : max(at, found)].strip()
+        assert found >= 0
+        assert not text[at : max(at, found)].strip()
         at = max(at, found + len(chunk))
     assert not text[at:].strip()
 

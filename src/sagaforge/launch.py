@@ -53,7 +53,7 @@ def main() -> int:
     except SagaForgeError as exc:
         print(f"SagaForge can't start: {exc.detail}", file=sys.stderr)
         return 2
-    # Both, and before the child exists: a shell starts background jobs with SIGINT ignored, and the child would inherit it.
+    # Both, before the child exists: a shell starts background jobs with SIGINT ignored, and the child would inherit it.
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = Path(tempfile.gettempdir()) / f"sagaforge-{settings.port}.log"

@@ -1,6 +1,6 @@
 """One bundle for all integration tests: starting it costs a minute.
 
-    SAGAFORGE_TEST_BUNDLE="http://127.0.0.1:8000 .storage" pytest tests/integration
+    TEST_BUNDLE="http://127.0.0.1:8000 .storage" pytest tests/integration
 
 uses one that runs already (its address and its storage folder), for short rounds while writing code.
 """
@@ -18,7 +18,7 @@ from tests.integration.bundle import Bundle, running_bundle
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    if running := os.environ.get("SAGAFORGE_TEST_BUNDLE"):
+    if running := os.environ.get("TEST_BUNDLE"):
         url, storage = running.split()
         yield Bundle(url, Path(storage))
         return

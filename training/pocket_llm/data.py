@@ -59,34 +59,14 @@ def turn_document(tokenizer: PreTrainedTokenizerFast, scene: worldgen.Scene, max
     return document
 
 
-def copy_document(tokenizer: PreTrainedTokenizerFast, rng: random.Random, max_tokens: int) -> Document:
-    """Numbered lines, then some of them again by number: the bare skill that turns are made of, for the first steps."""
-    maker = worldgen.SceneMaker(rng, rng.choice(["en", "zh"]))
-    cast = maker.cast()
-    lines = [maker.wild(cast) for _ in range(rng.randint(1, 6))]
-    text = "Lore:" + "".join(f"\n[{n}] {line.section}: {line.text}" for n, line in enumerate(lines, 1))
-    document = Document(tokenizer.encode(text), [], [])
-    for n in rng.sample(range(len(lines)), min(4, len(lines))):
-        copied = worldgen.serialise_text(lines[n].told)
-        tail = tokenizer.encode(f'{{"lore":[{n + 1}],"text":"{copied}"}},')
-        if len(document) + len(tail) > max_tokens:
-            break
-        document.tails.append(tail)
-        document.learned.append(len(tail) - 1)
-    return document
-
-
 def documents(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, max_tokens: int, copies: float, wildness: float
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, max_tokens: int, wildness: float
 ) -> Iterator[Document]:
-    """An endless stream; `copies` is the share of bare copying."""
+    """An endless stream in both languages; `wildness` is the share of lines made of dictionary words."""
     while True:
-        if rng.random() < copies:
-            document = copy_document(tokenizer, rng, max_tokens)
-        else:
-            language = "en" if rng.random() < 0.5 else "zh"
-            scene = worldgen.make_scene(rng.randrange(2**48), language, wildness, turns=rng.randint(3, 6))
-            document = turn_document(tokenizer, scene, max_tokens)
+        language = "en" if rng.random() < 0.5 else "zh"
+        scene = worldgen.make_scene(rng.randrange(2**48), language, wildness, turns=rng.randint(3, 6))
+        document = turn_document(tokenizer, scene, max_tokens)
         if document.tails:
             yield document
 

@@ -36,6 +36,7 @@ def export(run: Path, target: Path) -> None:
         words.save_pretrained(folder)
         embed_chat_template(Path(folder))
         for path in sorted(Path(folder).iterdir()):
+            path.chmod(0o644)
             os.replace(path, target / path.name)
 
 
@@ -46,6 +47,8 @@ def embed_chat_template(folder: Path) -> None:
     body["chat_template"] = tokenizer.CHAT_TEMPLATE
     # The name that readers of older releases know as well.
     body["tokenizer_class"] = "PreTrainedTokenizerFast"
+    for chance in ("backend", "is_local", "local_files_only"):
+        body.pop(chance, None)
     path.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     (folder / "chat_template.jinja").unlink(missing_ok=True)
 

@@ -146,7 +146,9 @@ If anyone knows about {o}, they are not saying.|The name {o} means nothing to an
     "\n", "|"
 ).split("|")
 EN_UNKNOWN_BARE = """Nobody here can answer that.|No one has an answer for you.|The stories say nothing of this.|You wait for an answer, but none comes.
-Only puzzled looks answer you.|That is something nobody here knows.|You find nothing that would answer it.""".replace("\n", "|").split("|")
+Only puzzled looks answer you.|That is something nobody here knows.|You find nothing that would answer it.""".replace(
+    "\n", "|"
+).split("|")
 ZH_UNKNOWN = """這裡沒有人知道{o}的事。|沒有人聽說過{o}。|關於{o}，傳說中隻字未提。|你找不到任何關於{o}的線索。|就算有人知道{o}，也沒有人說出口。
 {o}這個名字對大家來說很陌生。|你四處打聽，沒有人認得{o}。""".replace("\n", "|").split("|")
 ZH_UNKNOWN_BARE = """這裡沒有人能回答。|沒有人有答案。|傳說中沒有提到這件事。|你等著回答，卻什麼也沒有。|回應你的只有困惑的眼神。|這件事沒有人知道。|你找不到任何答案。""".replace(

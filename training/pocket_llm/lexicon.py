@@ -55,7 +55,9 @@ on the first of the month|in late autumn|after the harvest|an hour before sunris
 ).split("|")
 EN_ABSTRACT = """deep water|open flames|the dark|crowds|thunder|her own reflection|being forgotten|heights|dogs|the sea
 old songs|silence|mirrors|the police|ghosts|strangers|locked rooms|machines|the northern wind|losing the shop|spiders
-blood|the smell of smoke|horses|promises|needles|the deep forest|empty houses|bells|moths""".replace("\n", "|").split("|")
+blood|the smell of smoke|horses|promises|needles|the deep forest|empty houses|bells|moths""".replace("\n", "|").split(
+    "|"
+)
 
 ZH_SURNAMES = "陳林黃張李王吳劉蔡楊許鄭謝郭洪曾邱廖賴周徐蘇葉莊呂江何蕭羅高潘簡朱鍾彭游詹胡施沈余盧梁趙顏柯翁魏孫戴范方宋鄧杜傅侯曹薛丁卓馬藍唐石溫"
 ZH_GIVEN = (
@@ -63,7 +65,9 @@ ZH_GIVEN = (
     "承恩允柔語嫣墨玄凌雲羽飛燕紫萱千尋一鳴長生無雙阿福小滿金龍玉蘭鐵生火旺春花海東南北西"
 )
 ZH_SYLLABLES = "艾貝卡達伊法格哈傑凱拉瑪娜奧帕奎蘿莎塔烏薇希雅佐米爾特斯恩德克林森頓維諾"
-ZH_PLACE_FRONT = "黑白青紅金銀鐵銅石木霧雨雪星月日東西南北上下舊新古龍虎鶴鹿鯨鴉雲風海河江湖山谷楓松竹梅蓮鹽沙火冰燈鐘鏡橋霓虹"
+ZH_PLACE_FRONT = (
+    "黑白青紅金銀鐵銅石木霧雨雪星月日東西南北上下舊新古龍虎鶴鹿鯨鴉雲風海河江湖山谷楓松竹梅蓮鹽沙火冰燈鐘鏡橋霓虹"
+)
 ZH_PLACE_HEADS = (
     "碼頭 街 城門 塔 市場 橋 山 港 區 大廳 磨坊 車站 花園 巷 院 灣 森林 沼澤 渡口 禮拜堂 廣場 地窖 天文台 客棧 酒館"
     " 圖書館 檔案館 運河 燈塔 倉庫 夜市 嶺 谷 石階 工廠 鑄造廠 商場 要塞 寺廟 診所 實驗室"

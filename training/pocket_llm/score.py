@@ -1,6 +1,6 @@
 """Score answers on held-out scenes, by what the generator knows: not by the citation gate's own code.
 
-    PYTHONPATH=src python -m sagaforge.training.pocket_llm.score models/pocket-llm --examples 60
+PYTHONPATH=src python -m sagaforge.training.pocket_llm.score models/pocket-llm --examples 60
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sagaforge.functions.prompt import build_messages
 from sagaforge.schemas import ModelTurn
-from sagaforge.training.pocket_llm import worldgen
+from sagaforge.training.pocket_llm import lore, worldgen
 
 Writer = Callable[[list[list[dict[str, str]]]], list[str]]
 MAX_NEW_TOKENS = 260
@@ -79,7 +79,11 @@ def holds(text: str, numbers: list[int], scene: worldgen.Scene) -> bool:
     for number in numbers:
         if number <= len(scene.prompt.lore):
             line = scene.prompt.lore[number - 1]
-            known = [worldgen.curly(line.text), line.section + line.text[1:], f"{line.section} {line.text.partition(' ')[2]}"]
+            known = [
+                lore.curly(line.text),
+                line.section + line.text[1:],
+                f"{line.section} {line.text.partition(' ')[2]}",
+            ]
             if any(text in variant for variant in known):
                 return True
     return False

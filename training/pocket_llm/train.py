@@ -73,11 +73,6 @@ def rate_at(step: int, progress: float, config: Config) -> float:
     return warm * max(0.0, min(1.0, (1.0 - progress) / config.decay_share))
 
 
-def copies_at(progress: float) -> float:
-    """Share of bare copying: it comes first, then only keeps the skill."""
-    return max(0.05, 0.4 - 4.0 * progress)
-
-
 def loss_of(model: Qwen2ForCausalLM, rows: data.Rows, where: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     hidden = model.model(input_ids=rows.ids, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False)
     chosen = hidden.last_hidden_state.reshape(-1, hidden.last_hidden_state.shape[-1])[where]
@@ -105,7 +100,7 @@ def train(config: Config) -> None:
 
     # Master weights in float32; the step computes in bfloat16, which AMX makes nearly twice as fast.
     master = Qwen2ForCausalLM(model_config(config, len(words), words.eos_token_id, words.pad_token_id))
-    init.induction(master)
+    init.find_and_copy(master, words)
     print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
     matrices = [p for name, p in master.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in master.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -139,7 +134,7 @@ def train(config: Config) -> None:
         if progress >= 1.0:
             break
         wildness = 0.6 if progress < 0.3 else 0.4
-        stream = data.documents(words, rng, config.width, copies_at(progress), wildness)
+        stream = data.documents(words, rng, config.width, wildness)
         rows = data.batch(stream, config.rows, config.width)
         where, targets = learned_places(rows, config.learned_per_step)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, File, Form, Header, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,7 +22,7 @@ from sagaforge.errors import DeadlineExceeded, SagaForgeError, Unavailable
 from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
 from sagaforge.functions.lore import UploadedFile
 from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
-from sagaforge.http.problems import MEDIA_TYPE, handle_error
+from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
@@ -34,9 +35,11 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Repeat a request under the same key and it is done only once."),
 ]
+# The schema stands inline: FastAPI would list a `model` under application/json, which no error is sent as.
+PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": "What is wrong, and what to do."},
-    "5XX": {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": "A fault on our side."},
+    "4XX": {"content": PROBLEM_CONTENT, "description": "What is wrong, and what to do."},
+    "5XX": {"content": PROBLEM_CONTENT, "description": "A fault on our side."},
 }
 
 # Name of each needed part → None when it is ready, or what it waits for.
@@ -105,7 +108,7 @@ def _add_probes(app: FastAPI, readiness: Readiness) -> None:
         waiting = {name: reason for name, reason in (await readiness()).items() if reason}
         if waiting:
             raise Unavailable("Not ready: " + "; ".join(f"{name}: {reason}" for name, reason in waiting.items()))
-        return Ready(status="ready", parts={name: "ready" for name in await readiness()})
+        return Ready(status="ready", parts=dict.fromkeys(await readiness(), "ready"))
 
 
 def _success(function: Function) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
             return await event_stream(events, context.request_id)
         if function.relay is not None:
             parts = _within(deadline_s, function.relay(request, services, context))
-            return await _relay(parts, is_stream=getattr(request, "stream", False))
+            return await _relay(parts, context.request_id, is_stream=getattr(request, "stream", False))
         assert function.call is not None
         try:
             async with asyncio.timeout(deadline_s):
@@ -199,7 +202,7 @@ def _context(http: Request, idempotency_key: str | None = None) -> CallContext:
     return CallContext(request_id=http.scope["request_id"], idempotency_key=idempotency_key)
 
 
-async def _within(deadline_s: float, items: AsyncIterator[T]) -> AsyncIterator[T]:
+async def _within(deadline_s: float, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """`items`, all of them before the deadline; closing this closes them."""
     end = asyncio.get_running_loop().time() + deadline_s
     try:
@@ -213,26 +216,30 @@ async def _within(deadline_s: float, items: AsyncIterator[T]) -> AsyncIterator[T
     except TimeoutError as exc:
         raise _too_late(deadline_s) from exc
     finally:
-        await items.aclose()  # type: ignore[attr-defined]
+        await items.aclose()
 
 
 def _too_late(deadline_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"It took longer than {deadline_s:.0f} s and was stopped; try again, or ask for less.")
 
 
-async def _relay(parts: AsyncIterator[str], *, is_stream: bool) -> Response:
+async def _relay(parts: AsyncGenerator[str, None], request_id: str, *, is_stream: bool) -> Response:
+    """An engine's own text, handed through; a later failure ends the stream in the form that OpenAI's clients know."""
     first = await anext(parts)
     if not is_stream:
-        await parts.aclose()  # type: ignore[attr-defined]
+        await parts.aclose()
         return Response(first, media_type="application/json")
 
-    async def body() -> AsyncIterator[str]:
+    async def body() -> AsyncGenerator[str, None]:
         try:
             yield first
             async for part in parts:
                 yield part
+        except Exception as error:
+            body = {"error": openai_error(problem_of(error, request_id))}
+            yield f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
         finally:
-            await parts.aclose()  # type: ignore[attr-defined]
+            await parts.aclose()
 
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
 

@@ -60,7 +60,7 @@ class ErrorBoundary:
             # After the first byte no status can be sent any more; the server then closes the connection.
             if scope["type"] != "http" or has_started:
                 raise
-            await problem_response(error, scope["request_id"])(scope, receive, send)
+            await problem_response(error, scope["request_id"], scope["path"])(scope, receive, send)
 
 
 class ApiKey:
@@ -140,5 +140,3 @@ class BodyLimit:
 
 def _too_large(limit: int) -> SagaForgeError:
     return TooLarge(f"The body is larger than the {limit:,} bytes this route takes.")
-
-

@@ -7,7 +7,7 @@ the stream with an `error` event whose data is a problem document.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.responses import StreamingResponse
 
@@ -17,11 +17,11 @@ from sagaforge.schemas import TurnEvent
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def event_stream(events: AsyncIterator[TurnEvent], request_id: str) -> StreamingResponse:
+async def event_stream(events: AsyncGenerator[TurnEvent, None], request_id: str) -> StreamingResponse:
     """A streaming response of `events`; raises what the first of them raises."""
     first = await anext(events)
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         try:
             yield _encode(first)
             async for event in events:
@@ -31,7 +31,7 @@ async def event_stream(events: AsyncIterator[TurnEvent], request_id: str) -> Str
             yield _encode(TurnEvent(event="error", data=problem))
         finally:
             # A reader that hangs up leaves here; closing the iterator cancels the work behind it.
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
 

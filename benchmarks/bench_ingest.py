@@ -1,0 +1,133 @@
+"""How long a 10,000-chunk world takes to upload, and to upload again with one section in a hundred changed.
+
+    python benchmarks/bench_ingest.py                 # three rounds; medians on stdout, JSON in benchmarks/results/
+    python benchmarks/bench_ingest.py --chunks 2000 --rounds 1
+
+Everything an upload does after its bytes have arrived is in the time: reading the zip, chunking, comparing, embedding
+on the CPU, writing and indexing on the local disk. Searches of the finished world are timed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import resource
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from sagaforge.datasets.embedder import load_embedder
+from sagaforge.datasets.ingest import ingest
+from sagaforge.datasets.lore_index import LoreIndex
+from sagaforge.datasets.packs import read_upload
+from sagaforge.datasets.writer import TableWriter
+from sagaforge.storage import Storage
+
+WORDS = [
+    "lamp",
+    "harbour",
+    "keeper",
+    "tide",
+    "fog",
+    "oil",
+    "bell",
+    "rope",
+    "winter",
+    "debt",
+    "ferry",
+    "spring",
+    "diver",
+    "wreck",
+    "glass",
+    "terrace",
+    "market",
+    "clerk",
+    "storm",
+    "island",
+    "letter",
+    "brass",
+    "copper",
+    "gull",
+    "moth",
+    "cellar",
+    "crown",
+    "candle",
+    "warden",
+    "ledger",
+    "signal",
+    "anchor",
+    "copper",
+    "reef",
+    "chapel",
+]
+
+
+def build_pack(num_chunks: int, changed: set[int]) -> io.BytesIO:
+    """A lorebook of `num_chunks` sections of about 650 characters: one chunk each."""
+    parts = ["# Bench\n"]
+    for number in range(num_chunks):
+        rng = random.Random(f"{number}{'x' if number in changed else ''}")
+        sentences = [
+            f"The {rng.choice(WORDS)} of place {number} keeps {rng.randint(2, 900)} {rng.choice(WORDS)}s for the "
+            f"{rng.choice(WORDS)} and the {rng.choice(WORDS)}."
+            for _ in range(9)
+        ]
+        parts.append(f"## Place {number}\n\n{' '.join(sentences)}\n")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("lorebook.md", "\n".join(parts))
+    buffer.seek(0)
+    return buffer
+
+
+async def one_round(num_chunks: int) -> dict[str, float]:
+    first = build_pack(num_chunks, set())
+    second = build_pack(num_chunks, set(range(0, num_chunks, 100)))
+    embedder = load_embedder("pocket-embedder")
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage(folder)
+        writer = TableWriter(storage, "library")
+        await writer.start()
+        times = {}
+        for name, upload in (("upload_s", first), ("reupload_s", second), ("identical_s", second)):
+            upload.seek(0)
+            started = time.perf_counter()
+            pack = read_upload("bench.zip", upload)
+            response = await ingest(pack, "bench", None, True, storage=storage, writer=writer, embedder=embedder)
+            times[name] = time.perf_counter() - started
+        index = LoreIndex(storage, embedder)
+        for name, rerank in (("search_ms", False), ("search_rerank_ms", True)):
+            spans = []
+            for number in range(60):
+                started = time.perf_counter()
+                query = f"What does the keeper of place {number * 37 % num_chunks} keep for the harbour?"
+                await index.search("bench", response.version, query, 6, rerank)
+                spans.append(1000 * (time.perf_counter() - started))
+            times[name] = statistics.median(spans[10:])
+        await writer.close()
+    times["chunks"] = response.total_chunks
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chunks", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/ingest.json"))
+    arguments = parser.parse_args()
+    rounds = [asyncio.run(one_round(arguments.chunks)) for _ in range(arguments.rounds)]
+    medians = {name: round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]}
+    medians["reupload_ratio"] = round(medians["reupload_s"] / medians["upload_s"], 3)
+    medians["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps({"medians": medians, "rounds": rounds}, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(medians, indent=2))
+
+
+if __name__ == "__main__":
+    main()

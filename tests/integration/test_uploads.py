@@ -1,0 +1,154 @@
+"""Worlds of one's own through the running bundle: upload, versions, pinning, and files that mean harm."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import stat
+import time
+import zipfile
+
+import httpx
+import pytest
+
+from tests.integration.bundle import Bundle
+
+CHARACTERS = """
+characters:
+  bela:
+    name: Bela Orrick
+    description: Bela Orrick mends bells in the tower of Sallow Weir.
+    personality: Dry and patient.
+"""
+SCENES = """
+scenes:
+  tower:
+    title: The bell tower
+    location: Sallow Weir tower
+    description: Ropes hang from the dark.
+    npcs: [bela]
+"""
+LORE = "# Sallow Weir\n\n## The great bell\n\nThe great bell of Sallow Weir weighs {weight} stone.\n\n"
+FILLER = "".join(
+    f"## Lock {n}\n\nLock {n} of the canal was dug in {1500 + n} by the guild of diggers number {n}.\n\n"
+    for n in range(40)
+)
+
+
+def pack(weight: int = 400, **extra: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("characters.yaml", CHARACTERS)
+        archive.writestr("scenes.yaml", SCENES)
+        archive.writestr("lorebook.md", LORE.format(weight=weight) + FILLER)
+        for name, content in extra.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def upload(
+    bundle: Bundle, world: str, content: bytes, *, name: str = "world.zip", overwrite: bool = False
+) -> httpx.Response:
+    fields = {"world_id": world, "license": "CC-BY-SA-4.0", "overwrite": str(overwrite).lower()}
+    with bundle.client() as client:
+        return client.post("/rag/upload", files={"file": (name, content)}, data=fields)
+
+
+def weights(bundle: Bundle, version: int | None = None) -> str:
+    body = {"world_id": "sallow", "query": "How heavy is the great bell?", "top_k": 2}
+    with bundle.client() as client:
+        answer = client.post("/rag/retrieve", json=body | ({"version": version} if version else {}))
+    assert answer.status_code == 200, answer.text
+    return " ".join(chunk["text"] for chunk in answer.json()["chunks"])
+
+
+def test_a_world_of_ones_own_is_played_and_a_session_keeps_its_version(bundle: Bundle) -> None:
+    first = upload(bundle, "sallow", pack(400))
+    assert first.status_code == 200, first.text
+    assert first.json()["version"] == 1
+    session = bundle.turn(world_id="sallow", message="How heavy is the great bell?", max_tokens=64)
+    assert session["game_state"]["world_version"] == 1
+
+    again = upload(bundle, "sallow", pack(400))
+    assert (again.status_code, again.json()["version"]) == (200, 1), "the same content made a version"
+    refused = upload(bundle, "sallow", pack(700))
+    assert refused.status_code == 409
+    assert "overwrite" in refused.json()["detail"]
+
+    second = upload(bundle, "sallow", pack(700), overwrite=True)
+    assert second.json()["version"] == 2
+    # Lore may be a second stale.
+    time.sleep(1.5)
+    assert "700 stone" in weights(bundle)
+    assert "400 stone" not in weights(bundle)
+    assert "400 stone" in weights(bundle, version=1)
+    old = bundle.turn(world_id="sallow", session_id=session["session_id"], message="And the bell?", max_tokens=64)
+    assert old["game_state"]["world_version"] == 1
+    assert bundle.turn(world_id="sallow", max_tokens=64)["game_state"]["world_version"] == 2
+
+
+def test_a_single_text_is_a_world_too(bundle: Bundle) -> None:
+    text = "# 河口\n\n河口的守燈人叫顧青,他每晚點亮三盞燈。\n".encode()
+    assert upload(bundle, "hekou", text, name="hekou.md").status_code == 200
+    with bundle.client() as client:
+        world = client.get("/worlds/hekou").json()
+        found = client.post("/rag/retrieve", json={"world_id": "hekou", "query": "谁点灯", "top_k": 1}).json()
+    assert world["language"] == "zh-Hant"
+    assert "顧青" in found["chunks"][0]["text"]
+
+
+def _link() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("lorebook.md")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    return buffer.getvalue()
+
+
+YAML_BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{','.join('*' + chr(97 + i) for _ in range(9))}]\n" for i in range(8)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("slip.zip", pack(**{"../../etc/cron.d/x": b"x"})),
+        ("bomb.zip", pack(**{"big.txt": b"0" * 600_000_000})),
+        ("link.zip", _link()),
+        ("yaml.zip", pack(**{"style.toml": b"= ="})),
+        ("laugh.zip", pack(**{"more/characters.yaml": YAML_BOMB.encode()})),
+        ("cut.zip", pack()[:200]),
+        ("latin.txt", b"caf\xe9 \xff\xfe\x00"),
+        ("empty.md", b""),
+        ("run.exe", b"MZ"),
+        ("none", b"text"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_hostile_files_are_refused_and_leave_nothing(bundle: Bundle, name: str, content: bytes) -> None:
+    answer = upload(bundle, "hostile", content, name=name)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(answer.json()["detail"]) > 20
+    with bundle.client() as client:
+        assert client.get("/worlds/hostile").status_code == 404
+
+
+def test_an_upload_never_stalls_the_ingress(bundle: Bundle) -> None:
+    lore = "".join(
+        f"## Reach {n}\n\n" + f"The reach {n} holds {n} wrecks and a lamp. " * 30 + "\n\n" for n in range(1500)
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        uploading = pool.submit(upload, bundle, "large", lore.encode(), name="large.md")
+        num_probes = 0
+        while not uploading.done():
+            with bundle.client() as client:
+                assert client.get("/healthz").status_code == 200
+            num_probes += 1
+            time.sleep(0.05)
+    answer = uploading.result()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["total_chunks"] >= 1500
+    assert num_probes > 10

@@ -1,0 +1,314 @@
+"""Seeded lore lines, whose meaning is known by construction: facts in many forms, and sentences of dictionary words.
+
+Narration is extractive: a line is told as it stands, with a leading pronoun replaced by the section's name. A small
+model binds facts badly but copies well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from dataclasses import dataclass, field
+
+from sagaforge.training.pocket_llm import banks, facts, lexicon
+
+
+@dataclass
+class Line:
+    """A lore line, what it would be narrated as, and what can be asked of it."""
+
+    section: str
+    text: str
+    told: str
+    questions: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+class LoreMaker:
+    """Draws names, words and lore lines in one language from a random stream."""
+
+    def __init__(self, rng: random.Random, language: str, held_out: bool = False) -> None:
+        self.rng = rng
+        self.zh = language != "en"
+        self.language = "zh-Hant" if self.zh else "en"
+        self.held_out = held_out
+        self.words = lexicon.load_lexicon()
+
+    # --- names and words ---
+
+    def person(self) -> str:
+        return (lexicon.zh_person if self.zh else lexicon.en_person)(self.rng, self.words, self.held_out)
+
+    def place(self) -> str:
+        return (lexicon.zh_place if self.zh else lexicon.en_place)(self.rng, self.words, self.held_out)
+
+    def thing(self) -> str:
+        return (lexicon.zh_thing if self.zh else lexicon.en_thing)(self.rng, self.words, self.held_out)
+
+    def word(self) -> str:
+        return self.words.zh_word(self.rng) if self.zh else self.words.en_word(self.rng)
+
+    def pick(self, en: list[str], zh: list[str]) -> str:
+        return self.rng.choice(zh if self.zh else en)
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    # --- lore ---
+
+    def cast(self) -> dict[str, list[str]]:
+        """The names that a scene's lines share, so that distractors talk of the same people and places."""
+        cast = {
+            "people": [self.person() for _ in range(self.rng.randint(2, 4))],
+            "places": [self.place() for _ in range(self.rng.randint(1, 3))],
+            "things": [self.thing() for _ in range(self.rng.randint(2, 4))],
+        }
+        cast["hub"] = [self.rng.choice(cast[self.rng.choice(["people", "places", "things"])])]
+        return cast
+
+    def fact(self, cast: dict[str, list[str]]) -> Line:
+        """A line from a form of fact."""
+        form = self.rng.choice(facts.ZH_FACTS if self.zh else facts.EN_FACTS)
+        people = self.rng.sample(cast["people"], 2)
+        places = self.rng.sample(cast["places"] + [self.place()], 2)
+        things = self.rng.sample(cast["things"], 2)
+        slots = {
+            "a": people[0],
+            "b": people[1],
+            "p": places[0],
+            "q": places[1],
+            "t": things[0],
+            "u": things[1],
+            "w": self.pick(lexicon.EN_JOBS, lexicon.ZH_JOBS),
+            "m": self.pick(lexicon.EN_TIMES, lexicon.ZH_TIMES),
+            "f": self.pick(lexicon.EN_ABSTRACT, lexicon.ZH_ABSTRACT),
+            "n": str(self.rng.choice([self.rng.randint(2, 20), self.rng.randint(20, 3000)])),
+            "x": self.word(),
+            "y": self.word(),
+        }
+        told = _fill(self.rng.choice(form.told), slots)
+        if self.chance(0.3):
+            told = self.extended(told)
+        questions = [_fill(question, slots) for question in form.asked]
+        subject = slots[form.about[0]] if form.about[0] in slots else places[0]
+        section = title_of(subject) if self.chance(0.75) else self.heading(cast)
+        text = told
+        if section == title_of(subject) and not section.startswith("The ") and self.chance(0.35):
+            text, told = self.with_pronoun(told, subject, form.about[0])
+        names = [slots[letter] for letter in form.about if letter in slots and letter in "abpqtu"]
+        return Line(section, text, told, questions, names)
+
+    def with_pronoun(self, told: str, subject: str, kind: str) -> tuple[str, str]:
+        """The line with its leading subject as a pronoun, and as narrated: with the name."""
+        if not told.startswith(subject):
+            return told, told
+        rest = told[len(subject) :]
+        if self.zh:
+            return ("它" if kind in "pqtu" else self.rng.choice("他她")) + rest, told
+        pronoun = "It" if kind in "pqtu" else self.rng.choice(["He", "She"])
+        return pronoun + rest, told
+
+    def extended(self, text: str) -> str:
+        """The sentence with a further clause."""
+        w = [self.word() for _ in range(4)]
+        if self.zh:
+            tail = [
+                f"，因為{w[0]}的{w[1]}", f"，而且{w[0]}{w[1]}", f"，但是沒有{w[0]}", f"，只留下{w[0]}和{w[1]}",
+                f"，這讓{w[0]}非常{w[1]}", f"，雖然{w[0]}已經{w[1]}{w[2]}", f"——至少{w[0]}這麼說",
+            ]  # fmt: skip
+        else:
+            tail = [
+                f", because the {w[0]} was {w[1]}", f", and the {w[0]} still {w[1]}", f", but never without {w[0]}",
+                f", leaving only {w[0]} and {w[1]}", f", which made the {w[0]} {w[1]} {w[2]}",
+                f", though {w[0]} {w[1]} say otherwise", f" - or so the {w[0]} claims", f"; nobody saw the {w[1]}",
+            ]  # fmt: skip
+        return text[:-1] + self.rng.choice(tail) + text[-1]
+
+    def heading(self, cast: dict[str, list[str]]) -> str:
+        """A section's name that is not the subject of its line."""
+        kind = self.rng.random()
+        if kind < 0.4:
+            return title_of(self.rng.choice(cast["people"] + cast["places"]))
+        if kind < 0.6:
+            return self.pick(
+                ["History", "Rumours", "People", "Places", "Secrets", "Rules", "Factions", "The city", "Overview"],
+                ["歷史", "傳聞", "人物", "地點", "祕密", "規則", "勢力", "城市", "背景"],
+            )
+        if self.zh:
+            return self.word() + self.rng.choice(["", "與", "的"]) + self.word()
+        return f"{self.rng.choice(['The ', ''])}{self.word().capitalize()} {self.word()}"
+
+    def wild(self, cast: dict[str, list[str]]) -> Line:
+        """A line of dictionary words in a sentence's clothes: any text must be copied, not only what was seen."""
+        text, rare = self.wild_zh(cast) if self.zh else self.wild_en(cast)
+        section = self.heading(cast)
+        if self.chance(0.4):
+            # Lines of one section tend to begin alike: which line is being copied must be kept in mind.
+            name = cast["hub"][0]
+            verbs = (["說", "的", "裡", "是", "知道", "在"], ["is", "keeps", "says that", "of", "and", "never"])[
+                not self.zh
+            ]
+            space = "" if self.zh else " "
+            text = f"{title_of(name)}{space}{self.rng.choice(verbs)}{space}{text[0].lower()}{text[1:]}"
+            section = title_of(name)
+        rare = rare or [self.rng.choice(cast["people"])]
+        keys = self.rng.sample(rare, min(len(rare), self.rng.choice([1, 2, 2, 3, 4])))
+        if self.chance(0.7):
+            keys.sort(key=text.find)
+        return Line(section, text, text, [self.keyword_question(keys)], [])
+
+    def keyword_question(self, keys: list[str]) -> str:
+        """A message that shares words with a line, some of them bent, among words that it does not share."""
+        if len(keys) < 3 and self.chance(0.4):
+            joint = self.rng.choice(["", "", "的", "和"]) if self.zh else self.rng.choice([" ", " ", " and ", " the "])
+            return self.pick(banks.EN_WORDS, banks.ZH_WORDS).format(o=joint.join(keys))
+        words = list(keys)
+        if self.chance(0.35):
+            words.insert(self.rng.randint(0, len(words)), self.word())
+        if self.zh:
+            # Part of a word is enough to know it by.
+            words = [word[:2] if len(word) > 2 and self.chance(0.3) else word for word in words]
+            asked = self.rng.choice("為什麼 怎麼 是誰 什麼時候 哪裡 多少 哪個 是什麼".split())
+            words.insert(self.rng.randint(0, len(words)), asked)
+            text = words[0]
+            for word in words[1:]:
+                text += self.rng.choice(["", "", "的", "在", "有", "會", "了", "讓", "和", "是"]) + word
+            return text + self.rng.choice(["？", "？", "", "的？", "呢？"])
+        asked = self.rng.choice(
+            ["How does", "What is", "Who", "When did", "Where does", "Why is", "Which", "How many", "What happens when",
+             "Is it true that", "How long does", "What does", "Do you know if", "I want to know why", "Can", "Does"]
+        )  # fmt: skip
+        text = asked
+        for word in words:
+            link = self.rng.choice(
+                ["", "the", "the", "a", "to the", "of the", "in the", "at", "for", "and", "my", "with"]
+            )
+            text += f" {link} {_bent(word, self.rng)}" if link else f" {_bent(word, self.rng)}"
+        return text + self.rng.choice(["?", "?", "?", ""])
+
+    def wild_en(self, cast: dict[str, list[str]]) -> tuple[str, list[str]]:
+        rare: list[str] = []
+
+        def w() -> str:
+            rare.append(self.word())
+            return rare[-1]
+
+        def noun() -> str:
+            kind = self.rng.random()
+            if kind < 0.2:
+                return self.rng.choice(cast["people"])
+            if kind < 0.3:
+                return self.rng.choice(cast["places"])
+            if kind < 0.35:
+                return f"the {self.rng.choice(cast['things'])}"
+            if kind < 0.42:
+                return f"{self.rng.randint(2, 999)} {w()}s"
+            article = self.rng.choice(["the", "the", "a", "her", "his", "their", "every", "no", "this"])
+            return f"{article} {w()} {w()}" if self.chance(0.4) else f"{article} {w()}"
+
+        def clause() -> str:
+            verb = self.rng.choice([
+                "is", "was", "has", "had", "keeps", "found", "took", "made", "wants", "can", "will", "never", "said",
+                "gave", "holds", "hears", "runs", "does not", "must", "used to", "may",
+            ])  # fmt: skip
+            verb = f"{verb} {w()}" if self.chance(0.6) else verb
+            preposition = self.rng.choice(
+                "in on under over with without from to by for near against behind between".split()
+            )
+            parts = [noun(), verb, noun()]
+            if self.chance(0.6):
+                parts += [preposition, noun()]
+            if self.chance(0.2):
+                parts.append(self.rng.choice(lexicon.EN_TIMES))
+            return " ".join(parts)
+
+        text = clause()
+        for _ in range(self.rng.choice([0, 0, 1, 1, 2])):
+            if len(text) < 150:
+                joint = self.rng.choice([", and", ", but", "; ", " because", " when", ", so", ": ", " while", ", who"])
+                text += f"{joint} {clause()}".replace("  ", " ")
+        if self.chance(0.12):
+            text += self.rng.choice([f', "{w()} {w()}"', f" ({w()} {w()})", f" – {w()}", f', which is "{w()}"'])
+        text = text[0].upper() + text[1:] + self.rng.choice([".", ".", ".", ".", "!", "…"])
+        return text[:260], [word for word in rare if text.lower().count(word) == 1] or rare
+
+    def wild_zh(self, cast: dict[str, list[str]]) -> tuple[str, list[str]]:
+        rare: list[str] = []
+
+        def w() -> str:
+            rare.append(self.word())
+            return rare[-1]
+
+        def noun() -> str:
+            kind = self.rng.random()
+            if kind < 0.2:
+                return self.rng.choice(cast["people"])
+            if kind < 0.3:
+                return self.rng.choice(cast["places"])
+            if kind < 0.36:
+                return self.rng.choice(cast["things"])
+            if kind < 0.43:
+                return f"{self.rng.randint(2, 999)}{self.rng.choice('個名條座年次')}{w()}"
+            return f"{w()}的{w()}" if self.chance(0.35) else self.rng.choice(["", "", "那", "這個", "每個"]) + w()
+
+        def clause() -> str:
+            verb = self.rng.choice(
+                "是 有 在 把 被 讓 會 說 想 沒有 從 向 給 和 拿著 找到 不能 必須 曾經 仍然 為了".split()
+            )
+            return noun() + verb + (w() if self.chance(0.6) else "") + self.rng.choice(["", "", "了", "著"]) + noun()
+
+        text = clause()
+        for _ in range(self.rng.choice([0, 1, 1, 2, 3])):
+            if len(text) < 60:
+                text += self.rng.choice(["，", "，", "，", "；", "，但", "，因為", "，於是", "、", "："]) + clause()
+        if self.chance(0.12):
+            text += self.rng.choice([f"「{w()}{w()}」", f"（{w()}）", f"——{w()}"])
+        text += self.rng.choice(["。", "。", "。", "。", "！", ""])
+        return text[:100], [word for word in rare if text.count(word) == 1] or rare
+
+    def lore(self, cast: dict[str, list[str]], wildness: float) -> list[Line]:
+        count = self.rng.choice([1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 10, 12])
+        lines = [self.wild(cast) if self.chance(wildness) else self.fact(cast) for _ in range(count)]
+        # Sections come in runs, as the sentences of one chunk do.
+        for before, line in itertools.pairwise(lines):
+            if self.chance(0.35) and line.told == line.text:
+                line.section = before.section
+        # A line may hold two short sentences, as joined lines do in play; it is told whole.
+        for line in lines:
+            extra = self.wild(cast).text
+            if self.chance(0.1) and len(line.text) + len(extra) < (80 if self.zh else 200):
+                space = "" if self.zh else " "
+                line.text, line.told = f"{line.text}{space}{extra}", f"{line.told}{space}{extra}"
+        for line in lines:
+            line.told = curly(line.told)
+        return lines
+
+    # --- prompts ---
+
+
+def curly(text: str) -> str:
+    """Straight double quotes as curly ones: the grammar of a bounded string has no room for an escaped quote."""
+    return re.sub(r'"([^"]*)"?', "\u201c\\1\u201d", text)
+
+
+def _bent(word: str, rng: random.Random) -> str:
+    """The word in another form, now and then: a question rarely spells a word as its answer does."""
+    if rng.random() < 0.7:
+        return word
+    for ending in ("ing", "ed", "es", "s", "ly"):
+        if word.endswith(ending) and len(word) > len(ending) + 3:
+            return word[: -len(ending)]
+    return word + rng.choice(["s", "ed", "ing"])
+
+
+def title_of(name: str) -> str:
+    """A name as a section's heading spells it."""
+    return name[0].upper() + name[1:]
+
+
+def _fill(form: str, slots: dict[str, str]) -> str:
+    """The form with its slots filled; "the the" and small first letters mended."""
+    text = form.format(**slots)
+    text = re.sub(r"\b([Tt]he) the ", r"\1 ", text)
+    return text[0].upper() + text[1:]

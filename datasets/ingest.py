@@ -1,18 +1,15 @@
 """A pack becomes a world version: chunk, compare, embed what changed, stage, index, publish.
 
-The one who works on a version holds its row in `world_versions` (a claim, renewed while the work goes on). Everything
-is staged under a version number that readers don't reach yet; moving the pointer in `worlds` publishes it whole. A
-crash before that leaves readers where they were, and the next upload clears what was left behind.
+The one who works on a version holds the claim on it (`upload_claim`). Everything is staged under a version number that
+readers don't reach yet; moving the pointer in `worlds` publishes it whole. A crash before that leaves readers where
+they were, and the next upload clears what was left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,8 +24,9 @@ from sagaforge.datasets.pack_text import character_sections, scene_sections
 from sagaforge.datasets.packs import Pack
 from sagaforge.datasets.tables import CHUNKS, chunks_table, sql_in, sql_literal
 from sagaforge.datasets.text import terms
-from sagaforge.datasets.worlds import WorldStore, manifest_of, version_id
-from sagaforge.errors import Conflict, InvalidInput, NotFound, SagaForgeError
+from sagaforge.datasets.upload_claim import claimed
+from sagaforge.datasets.worlds import WorldStore, manifest_of
+from sagaforge.errors import Conflict, InvalidInput, NotFound
 from sagaforge.schemas import UploadResponse
 from sagaforge.storage import Storage, storage_errors
 
@@ -43,9 +41,6 @@ Progress = Callable[[str, int, int], None]
 BATCH_ROWS = 1024  # rows embedded and written at a time: ~10 MB with 192-number vectors
 MAX_CHUNKS = 200_000
 UPDATE_IDS = 1000
-HEARTBEAT_S = 5.0
-# An upload that has not renewed its claim for this long is dead, and its work is thrown away.
-CLAIM_EXPIRES_S = 30.0
 
 
 @dataclass
@@ -120,7 +115,7 @@ async def ingest(
             )
 
     response.version = version = base + 1
-    async with _claimed(writer, storage, world_id, version, pack, license) as claim:
+    async with claimed(writer, world_id, version, pack, license) as claim:
         await writer.ensure_table(table, vector_dim=embedder.dim)
         await _clear_leftovers(writer, table, base)
         done = 0
@@ -245,88 +240,3 @@ async def _move_pointer(writer: Writer, world_id: str, base: int, version: int) 
         moved = (await writer.update_if_unchanged("worlds", world_id, {"version": base}, changes)).updated
     if not moved:
         raise Conflict(f"Another upload of {world_id!r} was published first. Look at it, then upload again.")
-
-
-# --- the claim on a version -----------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Claim:
-    writer: Writer
-    row_id: str
-    attempt: str
-    manifest: str
-    is_lost: bool = False
-
-    async def renew(self) -> None:
-        now = datetime.now(UTC)
-        answer = await self.writer.update_if_unchanged(
-            "world_versions", self.row_id, {"manifest": self.manifest}, {"created_at": now}
-        )
-        self.is_lost = self.is_lost or not answer.updated
-
-    def check(self) -> None:
-        if self.is_lost:
-            raise Conflict("Another upload of this world took over, because this one made no progress. Upload again.")
-
-    async def finish(self, manifest: str, total_chunks: int) -> None:
-        """Turn the claim into the version's row. Raises `Conflict` if it was taken over."""
-        changes = {"manifest": manifest, "total_chunks": total_chunks, "created_at": datetime.now(UTC)}
-        answer = await self.writer.update_if_unchanged(
-            "world_versions", self.row_id, {"manifest": self.manifest}, changes
-        )
-        self.is_lost = self.is_lost or not answer.updated
-        self.check()
-
-
-@asynccontextmanager
-async def _claimed(
-    writer: Writer, storage: Storage, world_id: str, version: int, pack: Pack, license: str | None
-) -> AsyncIterator[_Claim]:
-    """Hold the row of an unpublished version. Given up when the work fails, so that the next upload need not wait."""
-    attempt = uuid.uuid4().hex[:8]
-    marker = json.dumps({"staging": attempt})
-    row: dict[str, Any] = {
-        "id": version_id(world_id, version), "world_id": world_id, "version": version, "title": pack.title,
-        "language": pack.language, "license": license, "manifest": marker, "total_chunks": 0,
-        "created_at": datetime.now(UTC),
-    }  # fmt: skip
-    (answer,) = await writer.insert_if_absent("world_versions", [row])
-    if not answer.inserted:
-        await _take_over(writer, storage, world_id, version, answer.row, row)
-    claim = _Claim(writer, row["id"], attempt, marker)
-    renewing = asyncio.create_task(_renew_for_ever(claim))
-    try:
-        yield claim
-    except BaseException:
-        renewing.cancel()
-        expired = {"created_at": datetime.fromtimestamp(0, UTC)}
-        try:
-            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": marker}, expired)
-        except SagaForgeError:  # the first error is the one to tell; this claim will expire by itself
-            log.warning("the claim on %s could not be given up", row["id"])
-        raise
-    finally:
-        renewing.cancel()
-
-
-async def _take_over(
-    writer: Writer, storage: Storage, world_id: str, version: int, held: dict[str, Any], row: dict[str, Any]
-) -> None:
-    """Take the row of a dead upload: one whose claim has expired, or that died between its last two steps."""
-    age = datetime.now(UTC) - held["created_at"]
-    if age < timedelta(seconds=CLAIM_EXPIRES_S):
-        raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
-    changes = {k: v for k, v in row.items() if k not in ("id", "world_id", "version")}
-    answer = await writer.update_if_unchanged("world_versions", row["id"], {"manifest": held["manifest"]}, changes)
-    if not answer.updated:
-        raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
-
-
-async def _renew_for_ever(claim: _Claim) -> None:
-    while not claim.is_lost:
-        await asyncio.sleep(HEARTBEAT_S)
-        try:
-            await claim.renew()
-        except SagaForgeError:
-            log.warning("the claim on %s could not be renewed; trying again", claim.row_id)

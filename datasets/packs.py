@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from sagaforge.datasets.archives import UploadLimits, decode_text, load_yaml, read_bounded, read_pdf, read_zip
+from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
+from sagaforge.datasets.readers import decode_text, load_yaml, read_pdf
 from sagaforge.datasets.text import Language, detect_language
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
 from sagaforge.schemas import Identifier

@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.lore_index import LoreIndex
+from sagaforge.datasets.rerank import load_reranker
 from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
 from sagaforge.schemas import Chunk
 from sagaforge.storage import Storage
@@ -36,10 +37,15 @@ class LoreSearch(Protocol):
 
 @serve.deployment(name="retrieval")
 class Retrieval:
-    """One replica: an embedder in memory, and tables opened on first use."""
+    """One replica: an embedder in memory, and tables opened on first use.
 
-    def __init__(self, storage: Storage, embedder: str) -> None:
-        self._index = LoreIndex(storage, load_embedder(embedder))
+    Args:
+        reranker: folder or hub name of a cross-encoder; None keeps the one that needs no model.
+    """
+
+    def __init__(self, storage: Storage, embedder: str, reranker: str | None) -> None:
+        loaded = load_reranker(reranker) if reranker is not None else None
+        self._index = LoreIndex(storage, load_embedder(embedder), reranker=loaded)
 
     async def search(
         self, world_id: str, version: int, query: str, top_k: int, rerank: bool, source: str | None

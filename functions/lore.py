@@ -29,14 +29,19 @@ class WorldRef(Shape):
 
 class ChunkRef(Shape):
     world_id: Identifier
-    chunk_id: str = Field(max_length=120)
+    chunk_id: str = Field(pattern=r"^[A-Za-z0-9_@.:\-]{1,120}$")
 
 
 class Upload(Shape):
     """The fields of an upload beside its file."""
 
     world_id: Identifier
-    license: str | None = Field(None, max_length=64, description="SPDX id of its licence, for example CC-BY-SA-4.0")
+    license: str | None = Field(
+        None,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+:()\-]*$",
+        description="SPDX id of its licence, for example CC-BY-SA-4.0",
+    )
     overwrite: bool = Field(False, description="publish a new version where the world exists already")
 
 

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from sagaforge.errors import SagaForgeError
+from sagaforge.errors import ModelAnswerInvalid
 from sagaforge.schemas import Change, ModelChoice, ModelDialogue, ModelSentence, ModelTurn, Shape
 
 MAX_ANSWER_CHARS = 64_000  # A turn under our grammar ends below 6,000; a back end without one may babble for ever.
 MAX_NARRATION, MAX_DIALOGUES, MAX_CHOICES, MAX_CHANGES = 6, 3, 4, 4
 MIN_CHOICES = 2
+MAX_TEXT_CHARS = 320
 MAX_LORE_MARKS, MAX_LORE_NUMBER = 3, 24
 EMOTIONS = ("neutral", "happy", "sad", "angry", "afraid", "curious", "amused", "tense")
 
@@ -29,12 +30,6 @@ DEFAULT_CHOICES = {
 }
 
 _Part = TypeVar("_Part", bound=Shape)
-
-
-class ModelAnswerInvalid(SagaForgeError):
-    """The language model answered with nothing that can be shown."""
-
-    status, code, title = 502, "model_answer_invalid", "The model's answer can't be used"
 
 
 class TurnReader:
@@ -79,12 +74,12 @@ class TurnReader:
         return fresh
 
     def finish(self) -> ModelTurn:
-        """The whole turn, made of the elements that are complete.
+        """The whole turn, made of the elements that are complete, or of `cut_sentence` where not one sentence is.
 
-        Raises `ModelAnswerInvalid` when not one sentence of narration is.
+        Raises `ModelAnswerInvalid` when there is nothing at all to show.
         """
         self.num_dropped = 0
-        narration = self._valid(ModelSentence, "narration", MAX_NARRATION)
+        narration = self._valid(ModelSentence, "narration", MAX_NARRATION) or self.cut_sentence()
         if not narration:
             raise ModelAnswerInvalid("the model's answer holds no complete sentence; try again or raise max_tokens")
         choices = self._valid(ModelChoice, "choices", MAX_CHOICES)
@@ -97,6 +92,20 @@ class TurnReader:
             choices=choices,
             changes=self._valid(Change, "changes", MAX_CHANGES),
         )
+
+    def cut_sentence(self) -> list[ModelSentence]:
+        """The first sentence up to where the token limit cut it, without marks: what it rests on can't be judged."""
+        try:
+            answer = from_json(self._text, allow_partial="trailing-strings")
+        except ValueError:
+            return []
+        elements = answer.get("narration") if isinstance(answer, dict) else None
+        first = elements[0] if isinstance(elements, list) and elements else None
+        text = first.get("text") if isinstance(first, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            return []
+        whole_words = text.strip().rpartition(" ")[0] or text.strip()
+        return [ModelSentence(lore=[], text=whole_words[: MAX_TEXT_CHARS - 1] + "…")]
 
     def _ends_element(self, char: str) -> bool:
         """Step over one character; true when it closes an element of a list of the answer, or the answer."""

@@ -186,6 +186,9 @@ class _Generation:
                     yield TurnEvent(event="restart", data={})
                     async for event in self._attempt(request, 0.0):
                         yield event
+                if not self._sentences:
+                    for element in self._reader.cut_sentence():
+                        yield self._checked(element)
                 return
             except ContextOverflow:
                 logger.info("a prompt did not fit the model and was made shorter")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.responses import Response
-from scripted_bundle import TIDE, Bundle, document, holodeck, problem, serving
 
 from sagaforge.cli.output import clean
 from sagaforge.cli.world import pack
+from tests.scripted_bundle import TIDE, Bundle, document, holodeck, problem, serving
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from scripted_bundle import (
+
+from sagaforge.cli.client import Client, Patience
+from sagaforge.cli.failures import CliError
+from sagaforge.schemas import TurnRequest
+from tests.scripted_bundle import (
     DROP_AFTER_COMMIT,
     LIGHT,
     LORE,
@@ -21,10 +25,6 @@ from scripted_bundle import (
     problem,
     serving,
 )
-
-from sagaforge.cli.client import Client, Patience
-from sagaforge.cli.failures import CliError
-from sagaforge.schemas import TurnRequest
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagaforge.datasets import ingest as ingest_module
+from sagaforge.datasets import upload_claim
 from sagaforge.datasets.embedder import Embedder, Vectors, load_embedder
 from sagaforge.datasets.ingest import ingest
 from sagaforge.datasets.lore_index import LoreIndex
@@ -151,7 +151,7 @@ class CrashingWriter:
 async def test_a_crash_at_any_step_leaves_readers_where_they_were(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "CLAIM_EXPIRES_S", 0.0)
+    monkeypatch.setattr(upload_claim, "CLAIM_EXPIRES_S", 0.0)
     await world.upload(FIRST)
     writer, num_crashes = world.writer, 0
     for allowed in range(20):

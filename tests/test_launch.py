@@ -81,11 +81,29 @@ def test_check_port(taken_port: int, free_port: int) -> None:
 
 def test_the_config_gets_the_address_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    path = launch.write_config(load_settings(host="::1", port=8123), tmp_path)
+    source = launch.read_config(Path("serve_config.yaml"))
+    path = launch.write_config(source, load_settings(host="::1", port=8123), tmp_path)
     written, original = yaml.safe_load(path.read_text()), yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     assert (written["http_options"]["host"], written["http_options"]["port"]) == ("::1", 8123)
     assert written["applications"] == original["applications"]
     assert written["http_options"]["keep_alive_timeout_s"] == original["http_options"]["keep_alive_timeout_s"]
+
+
+@pytest.mark.parametrize("content", [None, "", "- a list", "a: [", "\udcff"])
+def test_the_config_is_read_at_the_start_not_at_the_import(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    free_port: int,
+) -> None:  # fmt: skip
+    config = tmp_path / "elsewhere.yaml"
+    if content is not None:
+        config.write_bytes(content.encode(errors="surrogateescape"))
+    monkeypatch.setenv("SAGAFORGE_SERVE_CONFIG", str(config))
+    monkeypatch.setenv("SAGAFORGE_PORT", str(free_port))
+    monkeypatch.setenv("SAGAFORGE_STORAGE", str(tmp_path / "storage"))
+    assert launch.main() == 2
+    told = capsys.readouterr().err
+    assert str(config) in told
+    assert "SAGAFORGE_SERVE_CONFIG" in told
 
 
 def test_the_process_environment_yields_to_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,10 @@ from sagaforge.storage import Storage
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "datasets" / "samples"
 WORLDS = ("lantern_reach", "neo_taipei")
-# Of 40 questions, how many must have their answer in the first three chunks. The English ones avoid the lore's words
-# and names on purpose; the MiniLM that the pocket embedder is distilled from reaches 28 to 34 of them by itself.
-FLOORS = {"lantern_reach": 27, "neo_taipei": 36}
+# Of 40 questions, how many must have their answer in the first three chunks: 0.9, for questions as players ask them.
+# The oblique set avoids the lore's words and names on purpose; the MiniLM that the pocket embedder is distilled from
+# finds 28 to 34 of those by itself, so its floor only keeps us from losing ground.
+FLOORS = {"lantern_reach": 36, "neo_taipei": 36, "lantern_reach_oblique": 27}
 
 
 def zipped(folder: Path) -> io.BytesIO:
@@ -51,10 +52,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     return storage
 
 
-async def num_found(storage: Storage, world_id: str, *, rerank: bool = True, **weights: float) -> tuple[int, int]:
-    """How many of the world's questions have their answer in the first three chunks, and in the first five."""
+async def num_found(storage: Storage, questions: str, *, rerank: bool = True, **weights: float) -> tuple[int, int]:
+    """How many of a set's questions have their answer in the first three chunks, and in the first five."""
+    world_id = questions.removesuffix("_oblique")
     index = LoreIndex(storage, load_embedder("pocket-embedder"), reranker=None, **weights)
-    lines = (ROOT / "tests" / "data" / f"questions_{world_id}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "tests" / "data" / f"questions_{questions}.jsonl").read_text(encoding="utf-8").splitlines()
     in_three = in_five = 0
     for question in map(json.loads, lines):
         chunks = await index.search(world_id, 1, question["question"], 5, rerank)
@@ -63,10 +65,10 @@ async def num_found(storage: Storage, world_id: str, *, rerank: bool = True, **w
     return in_three, in_five
 
 
-@pytest.mark.parametrize("world_id", WORLDS)
-async def test_answers_are_among_the_first_three(storage: Storage, world_id: str) -> None:
-    in_three, _ = await num_found(storage, world_id)
-    assert in_three >= FLOORS[world_id]
+@pytest.mark.parametrize("questions", FLOORS)
+async def test_answers_are_among_the_first_three(storage: Storage, questions: str) -> None:
+    in_three, _ = await num_found(storage, questions)
+    assert in_three >= FLOORS[questions]
 
 
 @pytest.mark.parametrize("world_id", WORLDS)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagaforge.functions.partial_json import DEFAULT_CHOICES, MAX_ANSWER_CHARS, ModelAnswerInvalid, TurnReader
+from sagaforge.errors import ModelAnswerInvalid
+from sagaforge.functions.partial_json import DEFAULT_CHOICES, MAX_ANSWER_CHARS, TurnReader
 from sagaforge.schemas import ModelDialogue, ModelSentence, ModelTurn
 
 ANSWER: dict[str, Any] = {
@@ -73,8 +74,12 @@ def test_any_cut_leaves_a_valid_turn_or_says_that_nothing_came(text: str) -> Non
         parts = reader.feed(text[:cut])
         if not parts:
             assert cut < first_end
-            with pytest.raises(ModelAnswerInvalid):
-                reader.finish()
+            if cut_sentences := reader.cut_sentence():
+                assert reader.finish().narration == cut_sentences
+                assert whole.narration[0].text.startswith(cut_sentences[0].text.removesuffix("…"))
+            else:
+                with pytest.raises(ModelAnswerInvalid):
+                    reader.finish()
             continue
         turn = reader.finish()
         assert reader.is_truncated
@@ -138,3 +143,10 @@ def test_the_error_says_502_and_its_code() -> None:
     with pytest.raises(ModelAnswerInvalid) as caught:
         TurnReader().finish()
     assert (caught.value.status, caught.value.code) == (502, "model_answer_invalid")
+
+
+def test_a_sentence_that_the_limit_cut_is_shown_up_to_its_last_whole_word() -> None:
+    reader = TurnReader()
+    assert reader.feed('{"narration":[{"lore":[2],"text":"The tide comes in over the Wet Mi') == []
+    [sentence] = reader.finish().narration
+    assert sentence == ModelSentence(lore=[], text="The tide comes in over the Wet…")

@@ -13,11 +13,11 @@ from sagaforge.errors import (
     ContextOverflow,
     InFlight,
     KeyReused,
+    ModelAnswerInvalid,
     Overloaded,
     Unavailable,
 )
 from sagaforge.functions import turn_parts
-from sagaforge.functions.partial_json import ModelAnswerInvalid
 from sagaforge.functions.prompt import LoreLine, PastTurn, TurnPrompt
 from sagaforge.schemas import Turn
 from tests.fakes import INVENTED, LIGHT, TIDE, Hang, House, answer
@@ -173,6 +173,7 @@ async def test_a_failed_turn_gives_its_key_back(house: House, error: Exception) 
 
 async def test_an_answer_without_a_sentence_is_an_error_and_no_turn(house: House) -> None:
     house.llm.will("{")
+    house.llm.will("{")  # it is asked once more, without sampling
     with pytest.raises(ModelAnswerInvalid):
         await take(house, "Hello?", "k1")
     assert (await take(house, "Hello?", "k1")).narration

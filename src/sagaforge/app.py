@@ -39,7 +39,7 @@ def build(args: dict[str, Any] | None = None) -> Application:
         profile,
         storage,
         llm=build_llm(profile.llm),
-        retrieval=Retrieval.bind(storage, profile.embedder),  # type: ignore[attr-defined]
+        retrieval=Retrieval.bind(storage, profile.embedder, profile.reranker),  # type: ignore[attr-defined]
     )
 
 

@@ -12,6 +12,7 @@
     ├── TooLarge                413  too_large
     ├── UnsupportedType         415  unsupported_type
     ├── KeyReused               422  idempotency_key_reused
+    ├── ModelAnswerInvalid  502  model_answer_invalid    the language model said nothing that can be shown
     ├── Overloaded              429  overloaded         back-pressure: try again after retry_after_s
     ├── Unavailable             503  unavailable        a part is down or still starting
     │   └── StorageUnavailable  503  storage_unavailable
@@ -79,6 +80,12 @@ class KeyReused(SagaForgeError):
 
 class Overloaded(SagaForgeError):
     status, code, title, retry_after_s = 429, "overloaded", "Overloaded", 1
+
+
+class ModelAnswerInvalid(SagaForgeError):
+    """The language model answered with nothing that can be shown."""
+
+    status, code, title = 502, "model_answer_invalid", "The model's answer can't be used"
 
 
 class Unavailable(SagaForgeError):

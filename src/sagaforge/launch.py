@@ -17,6 +17,7 @@ import time
 from collections import deque
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 import yaml
@@ -26,7 +27,6 @@ from sagaforge.errors import InvalidInput, SagaForgeError
 from sagaforge.profiles import get_profile
 from sagaforge.settings import Settings, load_settings
 
-CONFIG = Path(os.environ.get("SAGAFORGE_SERVE_CONFIG", "serve_config.yaml"))
 READY_TIMEOUT_S = 15 * 60  # a first start may download gigabytes of weights
 POLL_S = 0.5
 STOP_TIMEOUT_S = 30
@@ -50,6 +50,7 @@ def main() -> int:
         settings.check_exposure()
         check_port(settings)
         make_storage(settings).check_writable()
+        source = read_config(Path(os.environ.get("SAGAFORGE_SERVE_CONFIG", "serve_config.yaml")))
     except SagaForgeError as exc:
         print(f"SagaForge can't start: {exc.detail}", file=sys.stderr)
         return 2
@@ -58,7 +59,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = Path(tempfile.gettempdir()) / f"sagaforge-{settings.port}.log"
     with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("w+") as log:
-        config = write_config(settings, Path(folder))
+        config = write_config(source, settings, Path(folder))
         print(f"Starting SagaForge, profile {settings.profile}; about a minute. Log: {log_path}", flush=True)
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.serve.scripts", "run", str(config)],
@@ -70,10 +71,21 @@ def main() -> int:
         return _watch(process, settings, log_path)
 
 
-def write_config(settings: Settings, folder: Path) -> Path:
+def read_config(path: Path) -> dict[str, Any]:
+    """What the Serve config file holds; `InvalidInput` when it can't be read. Serve itself checks the rest."""
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise InvalidInput(f"Can't read the Serve config file {path} (SAGAFORGE_SERVE_CONFIG): {exc}") from exc
+    if not isinstance(config, dict):
+        raise InvalidInput(f"The Serve config file {path} (SAGAFORGE_SERVE_CONFIG) holds no `applications:`.")
+    return config
+
+
+def write_config(source: dict[str, Any], settings: Settings, folder: Path) -> Path:
     """The Serve config file with the address from the settings, which the file itself can't read."""
-    config = yaml.safe_load(CONFIG.read_text())
-    config.setdefault("http_options", {}).update(host=settings.host, port=settings.port)
+    address = {"host": settings.host, "port": settings.port}
+    config = {**source, "http_options": {**(source.get("http_options") or {}), **address}}
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path

@@ -165,7 +165,7 @@ class RetrieveRequest(Shape):
     top_k: int = Field(5, ge=1, le=100)
     rerank: bool = False
     source: str | None = Field(None, description="only chunks of this document")
-    version: int | None = Field(None, ge=1, description="a world version; the current one when left out")
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="a world version; the current one when left out")
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -6,12 +6,13 @@ test holds.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from sagaforge.errors import InvalidInput
 from sagaforge.profiles import ProfileName
@@ -19,6 +20,7 @@ from sagaforge.profiles import ProfileName
 ENV_PREFIX = "SAGAFORGE_"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 MIB = 1024**2
+ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -60,8 +62,8 @@ class Settings(BaseSettings):
     @classmethod
     def _exact_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            if "*" in origin or "://" not in origin or origin.endswith("/"):
-                raise ValueError(f"{origin!r} is no exact origin; write scheme://host[:port], without a path or a *")
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no exact origin; write scheme://host[:port], and nothing after it")
         return value
 
     @field_validator("api_key")
@@ -94,6 +96,11 @@ def load_settings(**overrides: Any) -> Settings:
             for error in exc.errors()
         )
         raise InvalidInput(f"Wrong settings: {problems}") from exc
+    except SettingsError as exc:
+        # pydantic-settings names the field only in its message, and never shows the value.
+        found = re.search(r'field "(\w+)"', str(exc))
+        variable = f"{ENV_PREFIX}{found[1].upper()}" if found else f"one of the {ENV_PREFIX}… variables"
+        raise InvalidInput(f'Wrong settings: {variable}: must be JSON: ["https://studio.example"]') from exc
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests.integration.bundle import Bundle, running_bundle
 
@@ -24,3 +25,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
         return
     with running_bundle(tmp_path_factory.mktemp("bundle") / "storage") as started:
         yield started
+
+
+@pytest.fixture
+def cluster(bundle: Bundle) -> Iterator[None]:
+    """A connection to the bundle's Ray cluster, for tests that look inside or kill things."""
+    ray.init(address="auto", namespace="serve", log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -72,8 +72,7 @@ async def test_of_two_turns_at_once_on_a_session_one_wins(bundle: Bundle) -> Non
     assert len(await _rows(bundle, "turns", f"session_id = '{session}'")) == 2
 
 
-async def test_turns_survive_killed_replicas(bundle: Bundle) -> None:
-    ray.init(address="auto", namespace="serve", ignore_reinit_error=True, log_to_driver=False)
+async def test_turns_survive_killed_replicas(bundle: Bundle, cluster: None) -> None:
     sessions: dict[str, list[str]] = {}
 
     async def play(client: httpx.AsyncClient, number: int) -> None:

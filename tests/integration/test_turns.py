@@ -6,7 +6,6 @@ import time
 
 import openai
 import pytest
-import ray
 from ray import serve
 
 from sagaforge.schemas import Turn
@@ -73,8 +72,7 @@ def test_a_stream_tells_each_sentence_before_the_turn(bundle: Bundle) -> None:
     assert [data for name, data in events if name == "sentence"] == [s.model_dump() for s in turn.sentences]
 
 
-def test_a_client_that_hangs_up_leaves_nothing_running(bundle: Bundle) -> None:
-    ray.init(address="auto", namespace="serve", ignore_reinit_error=True, log_to_driver=False)
+def test_a_client_that_hangs_up_leaves_nothing_running(bundle: Bundle, cluster: None) -> None:
     llm = serve.get_deployment_handle("llm", app_name="sagaforge")
     for _ in range(5):
         with bundle.client() as client, client.stream("POST", "/llm/turn", json={**TURN, "stream": True}) as response:

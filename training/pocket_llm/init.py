@@ -4,8 +4,8 @@ What a turn needs most is to copy text that was never seen, from the line that i
 and on shared CPU cores only that would take most of a run. So the circuit is set by hand, and training refines it: it
 learns which line to cite, when to stop, and everything around. Nothing is frozen.
 
-The hidden vector starts as [token: 128 | sketch of the token before: 64 | of the one before that: 8 |
-votes for a line: 24 | unused: 7 | line: 25].
+The hidden vector starts as [token: 128 | sketch of the token before: 64 | of the one before that: 10 | unused: 2 |
+votes for a line: 24 | unused: 3 | line: 25].
 
 - Layer 0: two heads bring the previous tokens; a third brings the number of the line that a token stands in (the last
   marker before it: `\\n[3] `, or `{"lore":[3],"text":"` in the answer; "\\nPlayer: " counts as a line too).
@@ -19,8 +19,8 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-TOKEN, SKETCH, SKETCH_2, LINES = 128, 64, 8, 24
-BEFORE, BEFORE_2, VOTES, LINE = 128, 192, 200, 231
+TOKEN, SKETCH, SKETCH_2, LINES = 128, 64, 10, 24
+BEFORE, BEFORE_2, VOTES, LINE = 128, 192, 204, 231
 STD = 0.06
 GATHER = 10
 # Rotary pairs: fast ones tell neighbours apart, slow ones hardly turn within a prompt.
@@ -50,7 +50,8 @@ def find_and_copy(model: Qwen2ForCausalLM, words: PreTrainedTokenizerFast) -> No
     layers = [layer.self_attn for layer in model.model.layers]
     _previous_tokens(layers[0], size, theta, sketch)
     _line_of_token(layers[0], size, numbers, marker)
-    _copy(layers[1], size, sketch)
+    colon = model.model.embed_tokens.weight[words.convert_tokens_to_ids(": "), :TOKEN]
+    _copy(layers[1], size, sketch, colon / colon.norm())
     _same_token(layers[1], size, sketch)
     opening, resting = (
         model.model.embed_tokens.weight[words.convert_tokens_to_ids(text), :TOKEN]
@@ -92,7 +93,7 @@ def _embed(
 
 def _previous_tokens(attention: torch.nn.Module, size: int, theta: float, sketch: torch.Tensor) -> None:
     pairs = size // 2
-    for head, (distance, start, part) in enumerate(((1, BEFORE, sketch), (2, BEFORE_2, sketch[16 : 16 + SKETCH_2]))):
+    for head, (distance, start, part) in enumerate(((1, BEFORE, sketch), (2, BEFORE_2, sketch[14 : 14 + SKETCH_2]))):
         width = len(part)
         rows = slice(head * size, (head + 1) * size)
         for projection in (attention.q_proj, attention.k_proj):
@@ -123,11 +124,11 @@ def _line_of_token(attention: torch.nn.Module, size: int, numbers: torch.Tensor,
     attention.o_proj.weight[LINE:, start : start + LINES + 1] = torch.eye(LINES + 1) * STD
 
 
-def _copy(attention: torch.nn.Module, size: int, sketch: torch.Tensor) -> None:
+def _copy(attention: torch.nn.Module, size: int, sketch: torch.Tensor, colon: torch.Tensor) -> None:
     """Heads 0 and 1: where the token before was this one, the one before that too, and the line is the same."""
     pairs = size // 2
     slow = [pair + half for half in (0, pairs) for pair in SLOW_PAIRS]
-    token, before, line = slow[:16], slow[16:24], slow[24:36]
+    token, before, line = slow[:14], slow[14:24], slow[24:36]
     for head in range(2):
         rows = slice(head * size, (head + 1) * size)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
@@ -137,11 +138,15 @@ def _copy(attention: torch.nn.Module, size: int, sketch: torch.Tensor) -> None:
             attention.q_proj.weight[at + row, :TOKEN] = sketch[number] * 2.8
             attention.k_proj.weight[at + row, BEFORE + number] = 2.8
         for number, row in enumerate(before):
-            attention.q_proj.weight[at + row, BEFORE + 16 + number] = 1.6
-            attention.k_proj.weight[at + row, BEFORE_2 + number] = 1.6
+            attention.q_proj.weight[at + row, BEFORE + 14 + number] = 1.8
+            attention.k_proj.weight[at + row, BEFORE_2 + number] = 1.8
         for number, row in enumerate(line):
-            attention.q_proj.weight[at + row, LINE + number] = 1.7
-            attention.k_proj.weight[at + row, LINE + number] = 1.7
+            attention.q_proj.weight[at + row, LINE + number] = 2.2
+            attention.k_proj.weight[at + row, LINE + number] = 2.2
+        # Most lines begin with their section's name, which ": " follows where it stands as the section.
+        unused = at + pairs - len(SLOW_PAIRS) - 1
+        attention.q_proj.bias[unused] = 8.0
+        attention.k_proj.weight[unused, :TOKEN] = -colon
         # What is copied is the token found there, twice as loud as the token at hand.
         columns = slice(head * size, (head + 1) * size)
         attention.v_proj.weight[rows, columns] = torch.eye(size)

@@ -40,13 +40,14 @@ class Config:
     width: int = 768
     learned_per_step: int = 1792
     matrix_rate: float = 2e-3
-    other_rate: float = 1.5e-3
-    weight_decay: float = 0.01
+    vector_rate: float = 1e-3
+    set_by_hand_rate: float = 3e-4
+    weight_decay: float = 0.0
     warmup_steps: int = 60
     decay_share: float = 0.3
     compile: bool = True
     report_every: int = 25
-    save_minutes: float = 5.0
+    save_minutes: float = 3.0
     score_minutes: float = 10.0
 
 
@@ -65,6 +66,27 @@ def model_config(config: Config, vocabulary: int, end: int, pad: int) -> Qwen2Co
         bos_token_id=pad,
         pad_token_id=pad,
     )
+
+
+def make_optimizers(model: Qwen2ForCausalLM, config: Config) -> list[torch.optim.Optimizer]:
+    """Muon for matrices, AdamW for the rest; what was set by hand moves slowly, or it would be lost to noise first."""
+    by_hand = ("model.layers.0.self_attn", "model.layers.1.self_attn", "model.embed_tokens")
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim == 2 and "embed_tokens" not in name
+        groups.setdefault((is_matrix, name.startswith(by_hand)), []).append(parameter)
+    matrices = [
+        {"params": groups[True, True], "lr": config.set_by_hand_rate},
+        {"params": groups[True, False], "lr": config.matrix_rate},
+    ]
+    others = [
+        {"params": groups[False, True], "lr": config.set_by_hand_rate},
+        {"params": groups[False, False], "lr": config.vector_rate},
+    ]
+    return [
+        torch.optim.Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
 
 
 def rate_at(step: int, progress: float, config: Config) -> float:
@@ -102,15 +124,8 @@ def train(config: Config) -> None:
     master = Qwen2ForCausalLM(model_config(config, len(words), words.eos_token_id, words.pad_token_id))
     init.find_and_copy(master, words)
     print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
-    matrices = [p for name, p in master.named_parameters() if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in master.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [
-        torch.optim.Muon(
-            matrices, lr=config.matrix_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=config.other_rate, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-    full_rates = [config.matrix_rate, config.other_rate]
+    optimizers = make_optimizers(master, config)
+    full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
 
     step, tokens, spent = 0, 0, 0.0
     checkpoint = run / "checkpoint.pt"
@@ -146,7 +161,8 @@ def train(config: Config) -> None:
         torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
         share = rate_at(step, progress, config)
         for optimizer, full in zip(optimizers, full_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = full * share
+            for group, rate in zip(optimizer.param_groups, full, strict=True):
+                group["lr"] = rate * share
             optimizer.step()
         with torch.no_grad():
             for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):

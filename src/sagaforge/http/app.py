@@ -18,12 +18,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from sagaforge import __version__
-from sagaforge.errors import DeadlineExceeded, SagaForgeError, Unavailable
+from sagaforge.errors import DeadlineExceeded, InvalidInput, SagaForgeError, Unavailable
 from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
 from sagaforge.functions.lore import UploadedFile
 from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
+from sagaforge.http.strict import StrictRoute
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
 
@@ -33,7 +34,7 @@ MULTIPART_OVERHEAD_BYTES = 64 * 1024
 T = TypeVar("T")
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="Repeat a request under the same key and it is done only once."),
+    Header(max_length=200, pattern=r"\S", description="Repeat a request under the same key and it is done only once."),
 ]
 # The schema stands inline: FastAPI would list a `model` under application/json, which no error is sent as.
 PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
@@ -58,6 +59,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
         title="SagaForge",
         version=__version__,
         description="A self-hosted studio for interactive story worlds.",
+        redirect_slashes=False,  # a path is right or it is not; a redirect would repeat the caller's Host header
         middleware=[
             Middleware(RequestIds),
             Middleware(
@@ -81,6 +83,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
             SagaForgeError: handle_error,  # type: ignore[dict-item]
         },
     )
+    app.router.route_class = StrictRoute
     _add_probes(app, readiness)
     for function in FUNCTIONS:
         app.add_api_route(
@@ -160,6 +163,7 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
         async def with_file(
             http: Request, request: Any, file: Annotated[UploadFile, File(description="zip, txt, md or pdf")]
         ) -> Response:
+            _check_fields([name for name, _ in (await http.form()).multi_items()], {*shape.model_fields, "file"})
             context = _context(http)
             context.file = UploadedFile(file.filename or "", file.file)
             return await answer(http, request, context)
@@ -196,6 +200,15 @@ def _form(shape: type[BaseModel]) -> Callable[..., BaseModel]:
         ]
     )
     return read
+
+
+def _check_fields(given: list[str], known: set[str]) -> None:
+    """A form's reader passes over fields that nobody asked for, and takes the last of two."""
+    for name in given:
+        if name not in known:
+            raise InvalidInput(f"The form has a field {name[:60]!r}; it may have {', '.join(sorted(known))}.")
+    if len(set(given)) < len(given):
+        raise InvalidInput("The form has a field twice; send each once.")
 
 
 def _context(http: Request, idempotency_key: str | None = None) -> CallContext:

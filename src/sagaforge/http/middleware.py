@@ -122,7 +122,8 @@ class BodyLimit:
             return
         limit = self._limits.get(scope["path"], self._default)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
+        # Python calls '²' a digit too, and refuses to convert thousands of them.
+        if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
             raise _too_large(limit)
         num_read = 0
 

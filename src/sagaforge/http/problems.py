@@ -92,7 +92,7 @@ def _validation_problem(error: RequestValidationError, request_id: str) -> Probl
         return _problem(UnsupportedType.status, UnsupportedType.code, UnsupportedType.title, detail, request_id)
     fields = [
         {
-            "field": ".".join(str(part) for part in failure["loc"][1:]) or str(failure["loc"][0]),
+            "field": ".".join(str(part) for part in failure["loc"][1:])[:MAX_ECHO_CHARS] or str(failure["loc"][0]),
             "message": failure["msg"],
             "input": repr(failure.get("input"))[:MAX_ECHO_CHARS],
         }

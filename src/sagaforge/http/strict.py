@@ -1,0 +1,122 @@
+"""Reading a body strictly, where Python's and Starlette's readers let things pass that other programs read otherwise.
+
+JSON (RFC 8259) must be UTF-8, without NaN or Infinity, without a key that stands twice, without NUL or half a character
+in its texts, and not nested deeper than anything real; a form must be closed by its last boundary, or its end is
+missing. What is read here reaches an engine or a table, some of it unchecked by a shape.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from python_multipart.multipart import parse_options_header
+
+from sagaforge.errors import BadRequest, InvalidInput
+
+MAX_DEPTH = 100  # a JSON schema for structured output reaches about 20
+TAIL_BYTES = 1024  # what may follow a form's last boundary, which itself has at most 70 characters
+
+
+class StrictRequest(Request):
+    """A request whose JSON and forms are read strictly; what is wrong is a `BadRequest` or `InvalidInput`."""
+
+    _is_form = False
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = loads(await self.body())
+        return self._json
+
+    def form(self, **limits: Any) -> Any:
+        self._is_form = True
+        return super().form(**limits)
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        tail = b""
+        async for chunk in super().stream():
+            tail = (tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
+            yield chunk
+        kind, options = parse_options_header(self.headers.get("content-type", ""))
+        last_boundary = b"--" + options.get(b"boundary", b"") + b"--"
+        if self._is_form and kind == b"multipart/form-data" and last_boundary not in tail:
+            raise BadRequest("The form is cut off: its last boundary is missing. Send it again, whole.")
+
+
+class StrictRoute(APIRoute):
+    """A route that hands its endpoint a `StrictRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON document. Raises `json.JSONDecodeError`, which says where, `BadRequest` or `InvalidInput`."""
+    try:
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number)
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"The body is not UTF-8, at byte {exc.start}.") from exc
+    except RecursionError as exc:
+        raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from exc
+    except json.JSONDecodeError:
+        raise
+    except ValueError as exc:  # an integer of thousands of digits
+        raise BadRequest("The body holds a number that is too long.") from exc
+    # Both are seldom, and looking at every value costs more than parsing.
+    if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+        _check(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in value if keys.count(key) > 1)
+        raise BadRequest(f"The key {twice[:60]!r} stands twice in one object of the body.")
+    return value
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits[:20])
+
+
+def _no_number(digits: str) -> float:
+    raise BadRequest(f"The body holds {digits}, which is no number of JSON, or too large for one.")
+
+
+def _check(value: Any) -> None:
+    """Level by level, not by recursion: the depth is what is in doubt."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                below += item
+            elif isinstance(item, str) and ("\0" in item or _is_broken(item)):
+                raise InvalidInput("A text in the body holds NUL, or half of a character (a lone surrogate).")
+        if not below:
+            return
+        level = below
+    raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

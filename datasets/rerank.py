@@ -51,7 +51,7 @@ class WordReranker:
     by how many candidates hold anything like them. Questions in a script that the embedder can't read keep their order.
     """
 
-    max_candidates = 200
+    max_candidates = 48
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder

@@ -39,6 +39,12 @@ def test_blocks_are_valid_shell_and_use_nothing_unheard_of(block: Block) -> None
     assert names <= {"curl", "holodeck", "make", *PLAIN}
 
 
+def test_only_what_starts_a_bundle_is_not_run() -> None:
+    """Integration tests run the other blocks (integration/test_docs_run.py)."""
+    not_run = [block for block in BLOCKS if not block.needs_bundle and not block.is_interactive]
+    assert {words[0] for block in not_run for words in block.commands} <= {"make", "serve", "export", "openssl"}
+
+
 @pytest.mark.parametrize("words", commands("make"))
 def test_make_targets_exist(words: list[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))

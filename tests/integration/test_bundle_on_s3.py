@@ -15,6 +15,8 @@ KEY = "a-key-of-the-tests-own"
 LORE = b"# Mill End\n\n## The miller\n\nOda Fenn has run the mill at Mill End for thirty years.\n"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
+pytestmark = pytest.mark.timeout(900)  # a replica or a bundle takes minutes to start on a busy machine
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:

@@ -8,6 +8,7 @@ import uuid
 
 import httpx
 import lancedb
+import pytest
 import ray
 from ray.util.state import list_actors
 
@@ -18,6 +19,8 @@ CLIENTS_PER_KEY = 4
 NUM_SESSIONS = 8
 TURNS_PER_SESSION = 13  # 104 in all
 SHORT = {**TURN, "max_tokens": 64}
+
+pytestmark = pytest.mark.timeout(900)  # a replica or a bundle takes minutes to start on a busy machine
 
 
 async def _post_until_done(client: httpx.AsyncClient, body: dict, key: str) -> httpx.Response:

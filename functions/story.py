@@ -22,6 +22,7 @@ from sagaforge.functions.lore_lines import select_lines
 from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn
 from sagaforge.functions.partial_json import TurnReader
 from sagaforge.functions.prompt import TurnPrompt, build_messages
+from sagaforge.functions.stutter import without_stutter
 from sagaforge.profiles import Profile
 from sagaforge.schemas import (
     Chunk,
@@ -118,7 +119,7 @@ async def stream_turn(
         clock.mark("prompt")
 
         checker = gate or LexicalGate(before.known_names)
-        generation = _Generation(prompt, llm, checker, world.language, clock)
+        generation = _Generation(prompt, llm, checker, world.language, profile.llm.frequency_penalty, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event
@@ -159,8 +160,15 @@ class _Generation:
     """One generation: streamed JSON in, events out; each sentence leaves only after the gate has seen it."""
 
     def __init__(
-        self, prompt: TurnPrompt, llm: LanguageModel, checker: CitationChecker, language: str, clock: _Clock
+        self,
+        prompt: TurnPrompt,
+        llm: LanguageModel,
+        checker: CitationChecker,
+        language: str,
+        frequency_penalty: float,
+        clock: _Clock,
     ) -> None:
+        self._frequency_penalty = frequency_penalty
         self._prompt = prompt
         self._llm = llm
         self._checker = checker
@@ -203,6 +211,7 @@ class _Generation:
             "messages": build_messages(self._prompt),
             "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
             "temperature": temperature,
+            "frequency_penalty": self._frequency_penalty,
             "response_format": RESPONSE_FORMAT,
         }
         if request.seed is not None:
@@ -225,9 +234,10 @@ class _Generation:
             return TurnEvent(event="dialogue", data=dialogue.model_dump())
         started = time.perf_counter()
         lore = self._prompt.lore
-        verdict = self._checker.check(element.text, element.lore, lore)
+        text = without_stutter(element.text)
+        verdict = self._checker.check(text, element.lore, lore)
         citations = list(dict.fromkeys(lore[number - 1].chunk_id for number in verdict.citations))
-        sentence = Sentence(text=element.text, citations=citations, status=verdict.status)
+        sentence = Sentence(text=text, citations=citations, status=verdict.status)
         self._sentences.append(sentence)
         self._clock.add("gate", time.perf_counter() - started)
         return TurnEvent(event="sentence", data=sentence.model_dump())

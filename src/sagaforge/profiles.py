@@ -22,7 +22,10 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class LLMProfile:
-    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it."""
+    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it.
+
+    `frequency_penalty` is for turns: a model of a few million parameters runs in circles without one.
+    """
 
     model_id: str
     source: str
@@ -33,6 +36,7 @@ class LLMProfile:
     kv_cache_bytes: int | None = None
     quantization: str | None = None
     gpu_memory_utilization: float | None = None
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,12 @@ PROFILES: dict[str, Profile] = {
             max_model_len=2048,
             dtype="float32",
             kv_cache_bytes=192 * MIB,
+            frequency_penalty=0.3,
         ),
         embedder=str(MODELS_DIR / "pocket-embedder"),
         reranker=None,
-        lore_max_lines=6,
-        lore_max_chars=1000,
+        lore_max_lines=3,
+        lore_max_chars=600,
         retrieve_top_k=6,
     ),
     "cpu": Profile(

@@ -28,7 +28,12 @@ def export(run: Path, target: Path) -> None:
     model.load_state_dict(saved["model"])
     model = model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, bos_token_id=words.pad_token_id
+        # So small a model loses its place when it samples from the tail.
+        do_sample=True,
+        top_p=0.2,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+        bos_token_id=words.pad_token_id,
     )
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

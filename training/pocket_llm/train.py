@@ -1,6 +1,6 @@
 """Train the pocket LLM from nothing on a CPU.
 
-    PYTHONPATH=src nice -n 19 python -m sagaforge.training.pocket_llm.train --minutes 90 --run /tmp/pocket_llm_run
+    PYTHONPATH=src nice -n 19 python -m sagaforge.training.pocket_llm.train --minutes 29 --run /tmp/pocket_llm_run
 
 Resumes from the run's last checkpoint. The learning rate warms up, stays, and falls over the last part of the time
 given: the schedule follows the clock, because on a shared machine the clock is what is known. The log has one line a
@@ -28,7 +28,7 @@ class Config:
     """Everything that shapes a run."""
 
     run: str = "/tmp/pocket_llm_run"
-    minutes: float = 90.0
+    minutes: float = 29.0
     seed: int = 1
     threads: int = 1
     hidden: int = 256

@@ -26,7 +26,6 @@ from sagaforge.functions.stutter import without_stutter
 from sagaforge.profiles import Profile
 from sagaforge.schemas import (
     Chunk,
-    Dialogue,
     ModelDialogue,
     ModelSentence,
     ModelTurn,
@@ -230,8 +229,7 @@ class _Generation:
 
     def _checked(self, element: ModelSentence | ModelDialogue) -> TurnEvent:
         if isinstance(element, ModelDialogue):
-            dialogue = Dialogue(speaker=element.speaker, text=element.text, emotion=element.emotion)
-            return TurnEvent(event="dialogue", data=dialogue.model_dump())
+            return TurnEvent(event="dialogue", data=turn_parts.told_dialogue(element).model_dump())
         started = time.perf_counter()
         lore = self._prompt.lore
         text = without_stutter(element.text)

@@ -14,11 +14,13 @@ from sagaforge.functions.openings import Opening
 from sagaforge.functions.partial_json import DEFAULT_CHOICES
 from sagaforge.functions.prompt import LoreLine, PastTurn, TurnPrompt
 from sagaforge.functions.rules import WorldFacts, apply_changes, choice_is_open, same_name
+from sagaforge.functions.stutter import without_stutter
 from sagaforge.schemas import (
     Choice,
     Chunk,
     Dialogue,
     GameState,
+    ModelDialogue,
     ModelTurn,
     RefusedChange,
     Sentence,
@@ -157,7 +159,7 @@ def assemble(
         session_id=opening.session_id,
         narration=_narration(generated.sentences, citations, world.language),
         sentences=generated.sentences,
-        dialogues=[Dialogue(speaker=d.speaker, text=d.text, emotion=d.emotion) for d in answer.dialogues],
+        dialogues=[told_dialogue(dialogue) for dialogue in answer.dialogues],
         choices=_choices(answer, state, facts, world.language),
         citations=citations,
         game_state=state,
@@ -166,6 +168,11 @@ def assemble(
     told = [sentence.text[:MAX_ESTABLISHED_CHARS] for sentence in generated.sentences if sentence.citations]
     established = tuple(dict.fromkeys([*before.established, *told]))[-MAX_ESTABLISHED:]
     return turn, established
+
+
+def told_dialogue(dialogue: ModelDialogue) -> Dialogue:
+    """A line of dialogue as players get it."""
+    return Dialogue(speaker=dialogue.speaker, text=without_stutter(dialogue.text), emotion=dialogue.emotion)
 
 
 def _next_state(
@@ -183,8 +190,8 @@ def _next_state(
 
 def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: str) -> list[Choice]:
     """The model's choices without doubles, numbered, and filled up with generic ones to the least there must be."""
-    distinct = {same_name(choice.text): choice for choice in answer.choices}
-    offered = [(c.text, c.conditions, c.consequences) for c in distinct.values()]
+    distinct = {same_name(text): (text, c) for c in answer.choices if (text := without_stutter(c.text))}
+    offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
     for text in DEFAULT_CHOICES.get(language, DEFAULT_CHOICES["en"]):
         if len(offered) < MIN_CHOICES and same_name(text) not in distinct:
             offered.append((text, [], []))

@@ -73,6 +73,8 @@ class LexicalGate:
         line, title = _read_lines(tuple((line.section, line.text) for line in lines))
         if claim.is_chinese != line.is_chinese:
             return "another language"
+        if not claim.is_chinese and not set(claim.han) <= set(line.han):
+            return "characters of another script"  # a model that lost its way, whatever the rest says
         if claim.is_chinese:
             return han_against(claim, line, title, self._known_han)
         return words_against(claim, line, title, self._known_words)

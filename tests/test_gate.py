@@ -173,3 +173,9 @@ def test_a_turn_takes_milliseconds(world: str) -> None:
     print(f"{world}: {sorted(times_s)[15] * 1000:.2f} ms a turn, median")
     # The aim is 2 ms on a free core; with seven jobs to a core, CPU time itself doubles.
     assert min(times_s) < 0.004
+
+
+def test_a_claim_with_stray_characters_of_another_script_is_invented() -> None:
+    line = LoreLine("c1", "Saint Orlo", "Ferry crews say that some lamp on Saint Orlo still hums at night.")
+    verdict = LexicalGate().check("Ferry crews say that some像 on Saint Orlo still hums at night.", [1], [line])
+    assert verdict.status == "invented"

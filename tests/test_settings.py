@@ -168,12 +168,13 @@ def test_an_unknown_profile_names_those_there_are() -> None:
 # --- serve_config.yaml ----------------------------------------------------------------------------------------------
 
 
-def serve_config() -> ServeDeploySchema:
-    return ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve_config.yaml").read_text()))
+CONFIG_FILES = ("serve_config.yaml", "cluster/serve_config.gpu.yaml")
 
 
-def test_the_config_file_names_exactly_the_deployments_of_the_code() -> None:
-    (application,) = serve_config().applications
+@pytest.mark.parametrize("file", CONFIG_FILES)
+def test_the_config_file_names_exactly_the_deployments_of_the_code(file: str) -> None:
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / file).read_text())).applications
+    load_settings(**application.args)
     assert application.import_path == "sagaforge.app:build"
     text = "\n".join(path.read_text() for path in (ROOT / "deployments").glob("*.py"))
     named = set(re.findall(r'serve\.deployment\(name="(\w+)"', text))
@@ -181,10 +182,11 @@ def test_the_config_file_names_exactly_the_deployments_of_the_code() -> None:
     assert {deployment.name for deployment in application.deployments} == named == {"ingress", "llm", "retrieval"}
 
 
+@pytest.mark.parametrize("file", CONFIG_FILES)
 @pytest.mark.parametrize("name", ["ingress", "llm", "retrieval"])
-def test_every_deployment_is_bounded(name: str) -> None:
+def test_every_deployment_is_bounded(file: str, name: str) -> None:
     """Ray's defaults for ray.serve.llm never push back and never scale (FACTS: 1e9), so the file sets them all."""
-    raw = yaml.safe_load((ROOT / "serve_config.yaml").read_text())["applications"][0]["deployments"]
+    raw = yaml.safe_load((ROOT / file).read_text())["applications"][0]["deployments"]
     options: dict[str, Any] = next(deployment for deployment in raw if deployment["name"] == name)
     assert options["max_queued_requests"] > 0
     scaling = options["autoscaling_config"]

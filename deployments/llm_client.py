@@ -1,11 +1,12 @@
 """What functions hold of the language model: a handle made typed, with its failures mapped.
 
-A replica that dies takes its requests along; they are generated again from the start, at most twice. The caller is
+A replica that dies takes its requests along; they are generated again from the start, a few times. The caller is
 told by a `Restarted` between the pieces, because text of the lost attempt may already have been shown.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from ray.serve.handle import DeploymentHandle
 
 from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_S = 0.5  # times the attempt's number: the router needs a moment to learn that a replica is gone
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ class LLMClient:
                 return
             except RayActorError as exc:
                 if attempt == MAX_ATTEMPTS:
-                    raise Unavailable("The language model was lost three times in a row; try again.") from exc
+                    raise Unavailable("The language model was lost several times in a row; try again.") from exc
                 yield Restarted()
+                await asyncio.sleep(attempt * RETRY_PAUSE_S)
 
     async def _attempt(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
         reason = "stop"
@@ -115,6 +118,7 @@ class LLMClient:
             except RayActorError as exc:
                 if has_sent or attempt == MAX_ATTEMPTS:
                     raise Unavailable("The language model was lost while it answered; try again.") from exc
+                await asyncio.sleep(attempt * RETRY_PAUSE_S)
 
     async def _stream(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         response = self._handle.complete.remote(payload)

@@ -21,8 +21,8 @@ from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
 from sagaforge.schemas import Chunk
 from sagaforge.storage import Storage
 
-MAX_ATTEMPTS = 4
-RETRY_PAUSE_S = 0.2
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_S = 0.3  # times the attempt's number: the router needs a moment to learn that a replica is gone
 
 
 class LoreSearch(Protocol):
@@ -71,7 +71,7 @@ class RetrievalClient:
             except RayActorError as exc:
                 if attempt == MAX_ATTEMPTS:
                     raise Unavailable("Retrieval was lost several times in a row; try again.") from exc
-                await asyncio.sleep(RETRY_PAUSE_S)
+                await asyncio.sleep(attempt * RETRY_PAUSE_S)
             except BackPressureError as exc:
                 raise Overloaded("Retrieval has all the work it can take; try again in a second.") from exc
             except RayTaskError as exc:

@@ -112,8 +112,9 @@ async def test_turns_survive_killed_replicas(bundle: Bundle, cluster: None) -> N
 
 def _kill_replica(deployment: str) -> int:
     """Kill one live replica without a word, as the machine's OOM killer would."""
-    actors = [a for a in list_actors(filters=[("state", "=", "ALIVE")]) if f":{deployment}" in (a.name or "")]
-    replica = next((a for a in actors if a.name.startswith("SERVE_REPLICA::")), None)
+    # Serve names its replicas SERVE_REPLICA::<app>#<deployment>#<id>.
+    actors = list_actors(filters=[("state", "=", "ALIVE")])
+    replica = next((a for a in actors if f"#{deployment}#" in (a.name or "")), None)
     if replica is None:
         return 0
     ray.kill(ray.get_actor(replica.name, namespace="serve"), no_restart=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 import uuid
 
 import httpx
@@ -111,11 +112,14 @@ async def test_turns_survive_killed_replicas(bundle: Bundle, cluster: None) -> N
 
 
 def _kill_replica(deployment: str) -> int:
-    """Kill one live replica without a word, as the machine's OOM killer would."""
-    # Serve names its replicas SERVE_REPLICA::<app>#<deployment>#<id>.
-    actors = list_actors(filters=[("state", "=", "ALIVE")])
-    replica = next((a for a in actors if f"#{deployment}#" in (a.name or "")), None)
-    if replica is None:
-        return 0
-    ray.kill(ray.get_actor(replica.name, namespace="serve"), no_restart=True)
-    return 1
+    """Kill one live replica without a word, as the machine's OOM killer would; wait for one that is still starting."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        # Serve names its replicas SERVE_REPLICA::<app>#<deployment>#<id>.
+        actors = list_actors(filters=[("state", "=", "ALIVE")])
+        replica = next((a for a in actors if f"#{deployment}#" in (a.name or "")), None)
+        if replica is not None:
+            ray.kill(ray.get_actor(replica.name, namespace="serve"), no_restart=True)
+            return 1
+        time.sleep(0.5)
+    return 0

@@ -11,7 +11,6 @@ import httpx
 import lancedb
 import pytest
 import ray
-from ray.util.state import list_actors
 
 from tests.integration.bundle import TURN, Bundle
 
@@ -116,10 +115,10 @@ def _kill_replica(deployment: str) -> int:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         # Serve names its replicas SERVE_REPLICA::<app>#<deployment>#<id>.
-        actors = list_actors(filters=[("state", "=", "ALIVE")])
-        replica = next((a for a in actors if f"#{deployment}#" in (a.name or "")), None)
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        replica = next((name for name in names if f"#{deployment}#" in name), None)
         if replica is not None:
-            ray.kill(ray.get_actor(replica.name, namespace="serve"), no_restart=True)
+            ray.kill(ray.get_actor(replica, namespace="serve"), no_restart=True)
             return 1
         time.sleep(0.5)
     return 0

@@ -22,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         top = item.path.relative_to(TESTS_DIR).parts[0]
         item.add_marker(top if top in MARKED_FOLDERS else "unit")
+    # Unit tests first: what fails in seconds is said in seconds, and no cluster's threads run beside them.
+    items.sort(key=lambda item: item.get_closest_marker("unit") is None)
     if any(item.get_closest_marker("gpu") for item in items) and not _has_gpu():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -225,7 +227,11 @@ class Terminal:
         self._mine, theirs = pty.openpty()
         command = [sys.executable, "-m", "sagaforge.cli.main", *args]
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+        interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=interruptible
+        )
         os.close(theirs)
         self._unread = ""
 

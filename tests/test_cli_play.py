@@ -46,7 +46,7 @@ def bundle(served: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between resends, recorded instead of slept."""
     recorded: list[float] = []
-    monkeypatch.setattr("sagaforge.cli.client.time.sleep", recorded.append)
+    monkeypatch.setattr("sagaforge.cli.client.sleep", recorded.append)
     return recorded
 
 

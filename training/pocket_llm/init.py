@@ -4,13 +4,14 @@ What a turn needs most is to copy text that was never seen, from the line that i
 and on shared CPU cores only that would take most of a run. So the circuit is set by hand, and training refines it: it
 learns which line to cite, when to stop, and everything around. Nothing is frozen.
 
-The hidden vector starts as [token: 128 | sketch of the token before: 64 | of the one before that: 10 | unused: 2 |
-votes for a line: 24 | unused: 3 | line: 25].
+The hidden vector starts as [token: 128 | sketch of the token before: 64 | of the second before: 16 | of the third: 12 |
+unused: 11 | votes for a line: 12 | line: 13].
 
-- Layer 0: two heads bring the previous tokens; a third brings the number of the line that a token stands in (the last
-  marker before it: `\\n[3] `, or `{"lore":[3],"text":"` in the answer; "\\nPlayer: " counts as a line too).
-- Layer 1: two heads go to the place where the same tokens stood, in the line of the same number, and copy what
-  followed; a third lets a token of the message ask which line holds the same token.
+- Layer 0: three heads bring the three tokens before; the fourth brings the number of the line that a token stands in
+  (the last marker before it: `\\n[3] `, or `{"lore":[3],"text":"` in the answer; "\\nPlayer: " counts as a line too).
+- Layer 1: two heads go to the place where the same four tokens stood, in the line of the same number, and copy what
+  followed; a third lets a token of the message ask which line holds the same token. Four, because prose repeats its
+  pairs ("one half ... receives one third"), and a copy that matches less jumps from one to the other.
 - Layer 2: one head gathers those votes of the message where the answer opens, and turns them into a line's number.
 """
 
@@ -19,8 +20,13 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-TOKEN, SKETCH, SKETCH_2, LINES = 128, 64, 10, 24
-BEFORE, BEFORE_2, VOTES, LINE = 128, 192, 204, 231
+TOKEN, SKETCH, SKETCH_2, SKETCH_3, LINES = 128, 64, 16, 12, 12
+BEFORE, BEFORE_2, BEFORE_3, VOTES, LINE = 128, 192, 208, 231, 243
+# How many numbers a copying head compares: of the token, of the three before it, and of the line.
+MATCH = (14, 10, 6, 6)
+NEAR, FAR = 2.2, 2.0
+# The sketch of the third token before holds the last rows of the second's.
+SHARED = SKETCH_2 - SKETCH_3
 STD = 0.06
 GATHER = 10
 # Rotary pairs: fast ones tell neighbours apart, slow ones hardly turn within a prompt.
@@ -93,7 +99,9 @@ def _embed(
 
 def _previous_tokens(attention: torch.nn.Module, size: int, theta: float, sketch: torch.Tensor) -> None:
     pairs = size // 2
-    for head, (distance, start, part) in enumerate(((1, BEFORE, sketch), (2, BEFORE_2, sketch[14 : 14 + SKETCH_2]))):
+    before_2, before_3 = sketch[14 : 14 + SKETCH_2], sketch[14 + SHARED : 14 + SHARED + SKETCH_3]
+    parts = ((1, BEFORE, sketch), (2, BEFORE_2, before_2), (3, BEFORE_3, before_3))
+    for head, (distance, start, part) in zip((0, 1, 3), parts, strict=True):
         width = len(part)
         rows = slice(head * size, (head + 1) * size)
         for projection in (attention.q_proj, attention.k_proj):
@@ -125,24 +133,29 @@ def _line_of_token(attention: torch.nn.Module, size: int, numbers: torch.Tensor,
 
 
 def _copy(attention: torch.nn.Module, size: int, sketch: torch.Tensor, colon: torch.Tensor) -> None:
-    """Heads 0 and 1: where the token before was this one, the one before that too, and the line is the same."""
+    """Heads 0 and 1: where the token before was this one, the two before that the same too, and the line is the same."""
     pairs = size // 2
-    slow = [pair + half for half in (0, pairs) for pair in SLOW_PAIRS]
-    token, before, line = slow[:14], slow[14:24], slow[24:36]
+    slow = iter([pair + half for half in (0, pairs) for pair in SLOW_PAIRS])
+    token, before, before_2, line = ([next(slow) for _ in range(count)] for count in MATCH)
     for head in range(2):
         rows = slice(head * size, (head + 1) * size)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             projection.weight[rows] = 0.0
         at = head * size
+        query, key = attention.q_proj.weight, attention.k_proj.weight
         for number, row in enumerate(token):
-            attention.q_proj.weight[at + row, :TOKEN] = sketch[number] * 2.8
-            attention.k_proj.weight[at + row, BEFORE + number] = 2.8
+            query[at + row, :TOKEN] = sketch[number] * 2.8
+            key[at + row, BEFORE + number] = 2.8
+        # The token before is found as its own sketch here and as the second before there, and so on.
         for number, row in enumerate(before):
-            attention.q_proj.weight[at + row, BEFORE + 14 + number] = 1.8
-            attention.k_proj.weight[at + row, BEFORE_2 + number] = 1.8
+            query[at + row, BEFORE + 14 + number] = NEAR
+            key[at + row, BEFORE_2 + number] = NEAR
+        for number, row in enumerate(before_2):
+            query[at + row, BEFORE_2 + SHARED + number] = FAR
+            key[at + row, BEFORE_3 + number] = FAR
         for number, row in enumerate(line):
-            attention.q_proj.weight[at + row, LINE + number] = 2.2
-            attention.k_proj.weight[at + row, LINE + number] = 2.2
+            query[at + row, LINE + number] = 2.2
+            key[at + row, LINE + number] = 2.2
         # Most lines begin with their section's name, which ": " follows where it stands as the section.
         unused = at + pairs - len(SLOW_PAIRS) - 1
         attention.q_proj.bias[unused] = 8.0

@@ -204,6 +204,14 @@ class LoreMaker:
                 return f"the {self.rng.choice(cast['things'])}"
             if kind < 0.42:
                 return f"{self.rng.randint(2, 999)} {w()}s"
+            if kind < 0.50:
+                return f"{self.rng.choice(cast['people'])}'s {w()}"
+            if kind < 0.58:
+                return f"the {w()} of {self.rng.choice(['the ', 'a ', ''])}{w()}"
+            if kind < 0.62:
+                return f"{w()}-{w()}"
+            if kind < 0.66:
+                return f"{w()}, {w()} and {w()}"
             article = self.rng.choice(["the", "the", "a", "her", "his", "their", "every", "no", "this"])
             return f"{article} {w()} {w()}" if self.chance(0.4) else f"{article} {w()}"
 
@@ -230,6 +238,8 @@ class LoreMaker:
                 text += f"{joint} {clause()}".replace("  ", " ")
         if self.chance(0.12):
             text += self.rng.choice([f', "{w()} {w()}"', f" ({w()} {w()})", f" – {w()}", f', which is "{w()}"'])
+        if self.chance(0.35):
+            text = self.echoed(text.split(" "), " ")
         text = text[0].upper() + text[1:] + self.rng.choice([".", ".", ".", ".", "!", "…"])
         return text[:260], [word for word in rare if text.lower().count(word) == 1] or rare
 
@@ -250,6 +260,14 @@ class LoreMaker:
                 return self.rng.choice(cast["things"])
             if kind < 0.43:
                 return f"{self.rng.randint(2, 999)}{self.rng.choice('個名條座年次')}{w()}"
+            if kind < 0.46:
+                return f"{self.rng.randint(2, 12)}月{self.rng.randint(1, 30)}日"
+            if kind < 0.49:
+                return f"{self.rng.randint(1800, 2300)}年"
+            if kind < 0.52:
+                return f"「{w()}」"
+            if kind < 0.56:
+                return f"{w()}、{w()}和{w()}"
             return f"{w()}的{w()}" if self.chance(0.35) else self.rng.choice(["", "", "那", "這個", "每個"]) + w()
 
         def clause() -> str:
@@ -264,11 +282,24 @@ class LoreMaker:
                 text += self.rng.choice(["，", "，", "，", "；", "，但", "，因為", "，於是", "、", "："]) + clause()
         if self.chance(0.12):
             text += self.rng.choice([f"「{w()}{w()}」", f"（{w()}）", f"——{w()}"])
+        if self.chance(0.35):
+            text = self.echoed(list(text), "")
         text += self.rng.choice(["。", "。", "。", "。", "！", ""])
         return text[:100], [word for word in rare if text.count(word) == 1] or rare
 
+    def echoed(self, parts: list[str], space: str) -> str:
+        """The text with a few of its words said again further on, as prose does ("one half ... one third")."""
+        for _ in range(self.rng.choice([1, 1, 2])):
+            size = self.rng.choice([1, 2, 2, 3])
+            if len(parts) > size + 2:
+                start = self.rng.randrange(len(parts) - size)
+                at = self.rng.randrange(start + size, len(parts))
+                parts = [*parts[:at], *parts[start : start + size], *parts[at:]]
+        return space.join(parts)
+
     def lore(self, cast: dict[str, list[str]], wildness: float) -> list[Line]:
-        count = self.rng.choice([1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 10, 12])
+        # The bundle's profile gives the pocket model three lines.
+        count = self.rng.choice([1, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8])
         lines = [self.wild(cast) if self.chance(wildness) else self.fact(cast) for _ in range(count)]
         # Sections come in runs, as the sentences of one chunk do.
         for before, line in itertools.pairwise(lines):

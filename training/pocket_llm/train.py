@@ -1,6 +1,6 @@
 """Train the pocket LLM from nothing on a CPU.
 
-    PYTHONPATH=src nice -n 19 python -m sagaforge.training.pocket_llm.train --minutes 29 --run /tmp/pocket_llm_run
+    PYTHONPATH=src python -m sagaforge.training.pocket_llm.train --minutes 100 --run /tmp/pocket_llm_run
 
 Resumes from the run's last checkpoint. The learning rate warms up, stays, and falls over the last part of the time
 given: the schedule follows the clock, because on a shared machine the clock is what is known. The log has one line a
@@ -28,7 +28,7 @@ class Config:
     """Everything that shapes a run."""
 
     run: str = "/tmp/pocket_llm_run"
-    minutes: float = 29.0
+    minutes: float = 100.0
     seed: int = 1
     threads: int = 1
     hidden: int = 256
@@ -36,9 +36,9 @@ class Config:
     heads: int = 4
     feed_forward: int = 512
     rope_theta: float = 1_000_000.0
-    rows: int = 4
-    width: int = 768
-    learned_per_step: int = 1792
+    rows: int = 16
+    width: int = 384
+    learned_per_step: int = 2400
     matrix_rate: float = 2e-3
     vector_rate: float = 1e-3
     set_by_hand_rate: float = 3e-4
@@ -48,7 +48,7 @@ class Config:
     compile: bool = True
     report_every: int = 25
     save_minutes: float = 3.0
-    score_minutes: float = 10.0
+    score_minutes: float = 20.0
 
 
 def model_config(config: Config, vocabulary: int, end: int, pad: int) -> Qwen2Config:

@@ -30,7 +30,7 @@ class SceneMaker(LoreMaker):
         cast = self.cast()
         lines = self.lore(cast, wildness)
         someone = self.rng.choice(cast["people"])
-        heard = self.wild(cast)
+        heard = [self.wild(cast) for _ in range(self.rng.choice([0, 0, 0, 1, 2]))]
         prompt = TurnPrompt(
             title=self.place().removeprefix("the ") if self.chance(0.5) else self.heading(cast),
             message="",
@@ -45,7 +45,7 @@ class SceneMaker(LoreMaker):
             if self.chance(0.4)
             else [],
             established=[self.fact(cast).told] if self.chance(0.12) else [],
-            history=[PastTurn(self.ask(heard)[0], heard.told)] if self.chance(0.25) else [],
+            history=[PastTurn(self.ask(line)[0], line.told) for line in heard],
             lore=[LoreLine(f"c{number}", line.section, line.text) for number, line in enumerate(lines)],
         )
         if self.chance(0.05):
@@ -53,7 +53,8 @@ class SceneMaker(LoreMaker):
         pairs = []
         for _ in range(turns):
             message, turn = self.turn(prompt, lines, cast)
-            if self.zh and self.chance(0.25):
+            # What the lore does not name can't be told in Traditional characters by copying: it is asked in them.
+            if self.zh and any(sentence.lore for sentence in turn.narration) and self.chance(0.25):
                 message = self.words.to_simplified(message)
             pairs.append((message, turn))
         return Scene(prompt, pairs)
@@ -82,9 +83,9 @@ class SceneMaker(LoreMaker):
         kind = self.rng.random()
         chosen: list[int] = []
         about = ""
-        if not lines or kind < 0.13:
+        if not lines or kind < 0.16:
             about = missing = self.rng.choice([self.person, self.place, self.thing])()
-            if kind < 0.05 or (not lines and self.chance(0.5)):
+            if kind < 0.04 or (not lines and self.chance(0.5)):
                 missing, message = "", self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE)
                 about = ""
             elif self.zh:
@@ -167,11 +168,11 @@ class SceneMaker(LoreMaker):
         return item if self.zh or self.chance(0.3) else f"the {item}"
 
     def entities(self, prompt: TurnPrompt, lines: list[Line], about: str) -> list[str]:
-        """What can be named in choices, spelt as the prompt spells it; the current topic first."""
+        """What can be named in choices, spelt as the prompt spells it: the topic, then as the prompt names them. One order,
+        because a small model spends itself on guessing a random one."""
         named = [line.section for line in lines]
-        named += [name for line in lines for name in line.names if name in line.text]
         named += [*prompt.people_here, *([prompt.location] if prompt.location else [])]
-        self.rng.shuffle(named)
+        named += [name for line in lines for name in line.names if name in line.text]
         ordered = list(dict.fromkeys([about, *named] if about else named))
         return [name for name in ordered if 0 < len(name) <= 40]
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from time import sleep
 from types import TracebackType
 from typing import Any, BinaryIO, get_args
 from urllib.parse import quote
@@ -202,7 +203,7 @@ class Client:
                 num_left -= 1
                 pause_s *= patience.factor
             self.on_resend(error, wait_s)
-            time.sleep(wait_s)
+            sleep(wait_s)
 
     def _request(self, model: type[Model], method: str, path: str, **options: Any) -> Model:
         with seam(self.url):

@@ -133,7 +133,7 @@ def _line_of_token(attention: torch.nn.Module, size: int, numbers: torch.Tensor,
 
 
 def _copy(attention: torch.nn.Module, size: int, sketch: torch.Tensor, colon: torch.Tensor) -> None:
-    """Heads 0 and 1: where the token before was this one, the two before that the same too, and the line is the same."""
+    """Heads 0 and 1: where the token before was this one, the two before that are alike, and the line is the same."""
     pairs = size // 2
     slow = iter([pair + half for half in (0, pairs) for pair in SLOW_PAIRS])
     token, before, before_2, line = ([next(slow) for _ in range(count)] for count in MATCH)

@@ -77,6 +77,7 @@ def turn_stages(bundle: Bundle, num_turns: int) -> dict[str, list[float]]:
                 continue
             spent = server_timing(answer)
             spent["engine_hop"] = spent["generate"] - spent["engine"] - spent["gate"]
+            # What lies side by side in "open" is printed, and not counted twice.
             spent["http"] = wall - spent["total"]
             spent["wall"] = wall
             spent["overhead"] = wall - spent["engine"]

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from sagaforge.datasets.embedder import Embedder, Vectors
 from sagaforge.datasets.rerank import Candidate, Reranker, WordReranker
@@ -124,8 +125,7 @@ class LoreIndex:
             )
         full_text: Any = BooleanQuery(parts) if len(parts) > 1 else parts[0][1]
         found = table.query().nearest_to_text(full_text).where(where).select([*COLUMNS, "_score"]).limit(limit)
-        rows: list[dict[str, Any]] = await found.to_list()
-        return rows
+        return _rows_of(await found.to_arrow())
 
     async def _semantic(
         self, table: AsyncTable, vector: Vectors | None, where: str, limit: int
@@ -134,8 +134,7 @@ class LoreIndex:
             return []
         # Dot product: of unit vectors it is the cosine, and rows of zeros (no known word) get 0 rather than NaN.
         nearest = table.query().nearest_to(vector).distance_type("dot").where(where)
-        rows: list[dict[str, Any]] = await nearest.select([*COLUMNS, "_distance"]).limit(limit).to_list()
-        return rows
+        return _rows_of(await nearest.select([*COLUMNS, "_distance"]).limit(limit).to_arrow())
 
     def _fused(
         self, lexical: list[dict[str, Any]], semantic: list[dict[str, Any]], vector: Vectors | None
@@ -146,7 +145,7 @@ class LoreIndex:
             hit.lexical = max(hit.lexical, row.get("_score") or 0.0)
         if vector is not None:
             for hit in hits.values():  # for the other arm's hits too: a missing likeness is not a likeness of 0
-                hit.semantic = max(0.0, float(np.dot(np.asarray(hit.row["vector"], dtype=np.float32), vector)))
+                hit.semantic = max(0.0, float(np.dot(hit.row["vector"], vector)))
         top_lexical = max((hit.lexical for hit in hits.values()), default=0.0) or 1.0
         top_semantic = max((hit.semantic for hit in hits.values()), default=0.0) or 1.0
         semantic_weight = self._vector_weight if vector is not None else 0.0
@@ -189,6 +188,15 @@ class LoreIndex:
                 raise no_world(world_id) from exc
             schema = await table.schema()
         return _Opened(table, vector_dim=getattr(schema.field("vector").type, "list_size", 0))
+
+
+def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows with their vectors as arrays: as lists of Python floats they would cost more than the search."""
+    column = table.column("vector").combine_chunks()
+    rows: list[dict[str, Any]] = table.drop_columns(["vector"]).to_pylist()
+    for row, vector in zip(rows, column.flatten().to_numpy().reshape(-1, column.type.list_size), strict=True):
+        row["vector"] = vector
+    return rows
 
 
 def valid_at(version: int) -> str:

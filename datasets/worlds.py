@@ -87,13 +87,15 @@ class World:
 
 
 class WorldStore:
-    """Reads worlds. A published version never changes, so versions are kept; the pointer is read each time."""
+    """Reads worlds. A published version never changes, so versions are kept; pointers are looked at each time."""
 
     def __init__(self, storage: Storage, writer: Writer) -> None:
         self._storage = storage
         self._writer = writer
         self._tables: dict[str, AsyncTable] = {}
         self._versions: dict[tuple[str, int], World] = {}
+        self._known_pointers: dict[str, int] = {}
+        self._pointers_at: int | None = None  # the table's version that they were read at
         self._connection: AsyncConnection | None = None
         self._connecting = asyncio.Lock()
 
@@ -103,10 +105,23 @@ class WorldStore:
 
     async def current_number(self, world_id: str) -> int:
         """The number that the world's pointer has."""
-        rows = await self._rows("worlds", f"id = {sql_literal(world_id)}", ["version"])
-        if not rows:
+        pointers = await self._pointers()
+        if world_id not in pointers:
             raise no_world(world_id)
-        return int(rows[0]["version"])
+        return pointers[world_id]
+
+    async def _pointers(self) -> dict[str, int]:
+        """Every world's version. Read anew when the table has changed: to look whether it has costs a seventh."""
+        with storage_errors("reading worlds"):
+            try:
+                table = await self._open("worlds")
+            except ValueError:
+                return {}  # no such table yet: nothing was ever uploaded
+            at = await table.version()
+            if at != self._pointers_at:
+                rows = await table.query().select(["id", "version"]).to_list()
+                self._known_pointers, self._pointers_at = {row["id"]: int(row["version"]) for row in rows}, at
+        return self._known_pointers
 
     async def version(self, world_id: str, version: int) -> World:
         """A published version, old ones too. `NotFound` where the world never had it."""
@@ -125,7 +140,7 @@ class WorldStore:
 
     async def list(self) -> list[WorldSummary]:
         """Every published world, by id."""
-        pointers = sorted((row["id"], int(row["version"])) for row in await self._rows("worlds"))
+        pointers = sorted((await self._pointers()).items())
         missing = [version_id(*pointer) for pointer in pointers if pointer not in self._versions]
         if missing:
             for row in await self._rows("world_versions", sql_in("id", missing)):

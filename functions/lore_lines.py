@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences, terms
 from sagaforge.functions.prompt import LoreLine
@@ -26,6 +27,9 @@ TITLE_WEIGHT = 0.6
 RANK_PRIOR = 0.8  # what the first chunk's lines have over those of a last one, in units of a middling term's weight
 POSITION_PRIOR = 0.1  # a section's first sentence says what its title is
 SINGLE_HAN_WEIGHT = 0.25  # pairs of characters carry the meaning; single ones only break ties
+
+# A world's sentences come back turn after turn.
+_terms = lru_cache(maxsize=4096)(terms)
 
 MARKUP = re.compile(r"^\s*(?:#{1,6}\s+|[-*+]\s+|>\s*|\|)+")
 SECTION_SEPARATOR = re.compile(r"\s+[>›»]\s+")
@@ -119,8 +123,8 @@ def _width(text: str) -> float:
 
 def _scores(candidates: list[_Candidate], query: str) -> list[float]:
     wanted = {term: _term_weight(term) for term in query_terms(query)}
-    titles = {candidate.line.section: set(terms(candidate.line.section)) for candidate in candidates}
-    counts = [Counter(term for term in terms(candidate.line.text) if term in wanted) for candidate in candidates]
+    titles = {candidate.line.section: set(_terms(candidate.line.section)) for candidate in candidates}
+    counts = [Counter(term for term in _terms(candidate.line.text) if term in wanted) for candidate in candidates]
     lengths = [max(1.0, _width(candidate.line.text)) for candidate in candidates]
     mean_length = sum(lengths) / max(1, len(lengths))
     # A line without a name of its own ("She rows flour to him") is about its section's title, and found by it.

@@ -37,22 +37,36 @@ class Replay:
     turn: StoredTurn
 
 
+async def recent_turns(session_id: str | None, limit: int, *, sessions: SessionStore) -> list[StoredTurn]:
+    """The session's last turns, the newest last; none where a session is to be started. `NotFound`: no such session."""
+    if session_id is None:
+        return []
+    turns = await sessions.history(session_id, limit)
+    if not turns:
+        raise NotFound(f"There is no session {session_id!r}; leave session_id out to start one.")
+    return turns
+
+
 async def open_turn(
-    request: TurnRequest, *, idempotency_key: str | None, sessions: SessionStore, lease_s: float
+    request: TurnRequest,
+    parent: StoredTurn | None,
+    *,
+    idempotency_key: str | None,
+    sessions: SessionStore,
+    lease_s: float,
 ) -> Opening | Replay:
     """Claim the next turn of the request's session.
 
     Args:
+        parent: the session's last turn; None starts a session.
         lease_s: seconds after which an unfinished attempt under the same key counts as dead.
 
     Raises:
-        NotFound: the request names a session that does not exist.
         KeyReused: the key was used with another body.
         InFlight: the same request is being worked on.
         Conflict: another turn of the session came first.
     """
     body_hash = hashlib.sha256(request.model_dump_json(exclude={"stream"}).encode()).hexdigest()
-    parent = await _head(request.session_id, sessions)
     if idempotency_key is None:
         return _opening(request.session_id or uuid.uuid4().hex, parent, None, body_hash, None)
 
@@ -89,15 +103,6 @@ def own_turn(stored: StoredTurn, idempotency_key: str | None) -> StoredTurn:
             "Read that turn, then send yours again (under a new Idempotency-Key)."
         )
     return stored
-
-
-async def _head(session_id: str | None, sessions: SessionStore) -> StoredTurn | None:
-    if session_id is None:
-        return None
-    head = await sessions.head(session_id)
-    if head is None:
-        raise NotFound(f"There is no session {session_id!r}; leave session_id out to start one.")
-    return head
 
 
 def _opening(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from typing import TypeVar
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
 from sagaforge.datasets.worlds import World, WorldStore
@@ -19,7 +20,7 @@ from sagaforge.errors import ContextOverflow, InvalidInput, NotFound
 from sagaforge.functions import turn_parts
 from sagaforge.functions.gate import CitationChecker, LexicalGate
 from sagaforge.functions.lore_lines import select_lines
-from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn
+from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.functions.partial_json import TurnReader
 from sagaforge.functions.prompt import TurnPrompt, build_messages
 from sagaforge.functions.stutter import without_stutter
@@ -36,6 +37,7 @@ from sagaforge.schemas import (
     TurnRequest,
 )
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Static, so that the engine compiles its grammar once.
@@ -45,6 +47,8 @@ RESPONSE_FORMAT = {
 }
 # On top of what the caller allows for the story: room to close the JSON, choices and changes included.
 CLOSING_TOKENS = 160
+# How many turns before this one the prompt tells of.
+HISTORY_TURNS = 2
 # Names under which clients ask for a narrator rather than for somebody of the world.
 NARRATOR_IDS = frozenset({"narrator", "protagonist", "player"})
 
@@ -91,28 +95,35 @@ async def stream_turn(
         Overloaded, Unavailable: an engine takes no more, or is gone after its retries.
     """
     clock = _Clock(timings)
-    opening = await open_turn(request, idempotency_key=idempotency_key, sessions=sessions, lease_s=lease_s)
+    history = await recent_turns(request.session_id, HISTORY_TURNS, sessions=sessions)
+    parent = history[-1] if history else None
+    # Side by side, because reading changes nothing. Nothing is made before the claim is ours.
+    opening, read = await asyncio.gather(
+        clock.timed(
+            "claim", open_turn(request, parent, idempotency_key=idempotency_key, sessions=sessions, lease_s=lease_s)
+        ),
+        clock.timed("retrieve", _read(request, history, worlds, retrieval, profile)),
+        return_exceptions=True,
+    )
+    if isinstance(opening, BaseException):
+        raise opening
     if isinstance(opening, Replay):
         replayed = Turn.model_validate_json(opening.turn.turn)
         yield _started(replayed.session_id, replayed.turn_id)
         yield TurnEvent(event="turn", data=replayed.model_dump(by_alias=True))
         return
     try:
-        world = await _pinned_world(request, opening, worlds)
-        before = turn_parts.state_before(request, opening, world, _character(request, world))
-        history = await sessions.history(opening.session_id, 2) if opening.parent else []
-        clock.mark("session")
+        if opening.parent != parent:  # an attempt taken over from one that had begun on an earlier turn
+            history = await sessions.history(opening.session_id, HISTORY_TURNS)
+            read = await _read(request, history, worlds, retrieval, profile)
+        if isinstance(read, BaseException):
+            raise read
+        world, character_id, chunks = read
+        clock.mark("open")
         yield _started(opening.session_id, opening.turn_id)
-
-        chunks: list[Chunk] = []
-        if request.use_rag:
-            query = turn_parts.search_query(before.message, history)
-            chunks = await retrieval.search(
-                world.world_id, world.version, query, top_k=profile.retrieve_top_k, rerank=True
-            )
-        clock.mark("retrieve")
         yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in chunks]})
 
+        before = turn_parts.state_before(request, opening, world, character_id)
         lines = select_lines(chunks, before.message, max_lines=profile.lore_max_lines, max_chars=profile.lore_max_chars)
         prompt = turn_parts.make_prompt(before, world, history, lines)
         clock.mark("prompt")
@@ -130,12 +141,31 @@ async def stream_turn(
         clock.mark("commit")
         if not is_ours:
             turn = Turn.model_validate_json(own_turn(stored, idempotency_key).turn)
-        yield TurnEvent(event="turn", data=turn.model_dump(by_alias=True))
     except BaseException:
         # Failed, too late or abandoned: a retry under the same key need not wait for the lease to run out.
         if opening.claim is not None:
             await asyncio.shield(sessions.release(opening.claim))
         raise
+    # Outside the block above: a reader that closes the stream once it has the turn must not give its claim up.
+    yield TurnEvent(event="turn", data=turn.model_dump(by_alias=True))
+
+
+async def _read(
+    request: TurnRequest,
+    history: list[StoredTurn],
+    worlds: WorldStore,
+    retrieval: LoreSearch,
+    profile: Profile,
+) -> tuple[World, str | None, list[Chunk]]:
+    """What a turn reads before it makes anything: its world, the id of the character spoken to, and the lore."""
+    parent = history[-1] if history else None
+    world = await _pinned_world(request, parent, worlds)
+    character_id = _character(request, world)
+    chunks: list[Chunk] = []
+    if request.use_rag:
+        query = turn_parts.search_query(turn_parts.message_of(request, parent), history)
+        chunks = await retrieval.search(world.world_id, world.version, query, top_k=profile.retrieve_top_k, rerank=True)
+    return world, character_id, chunks
 
 
 class _Clock:
@@ -150,6 +180,14 @@ class _Clock:
         now = time.perf_counter()
         self._timings[stage] = now - self._last
         self._last = now
+
+    async def timed(self, stage: str, work: Awaitable[T]) -> T:
+        """`work`, its time noted as a part of the stage that it runs in."""
+        started = time.perf_counter()
+        try:
+            return await work
+        finally:
+            self.add(stage, time.perf_counter() - started)
 
     def add(self, stage: str, seconds: float) -> None:
         self._timings[stage] = self._timings.get(stage, 0.0) + seconds
@@ -245,13 +283,12 @@ def _started(session_id: str, turn_id: str) -> TurnEvent:
     return TurnEvent(event="started", data={"session_id": session_id, "turn_id": turn_id})
 
 
-async def _pinned_world(request: TurnRequest, opening: Opening, worlds: WorldStore) -> World:
+async def _pinned_world(request: TurnRequest, parent: StoredTurn | None, worlds: WorldStore) -> World:
     """The world as the session knows it: a new session takes the current version and keeps it."""
-    parent = opening.parent
     if parent is None:
         return await worlds.current(request.world_id)
     if parent.world_id != request.world_id:
-        raise InvalidInput(f"Session {opening.session_id!r} plays in the world {parent.world_id!r}.")
+        raise InvalidInput(f"Session {parent.session_id!r} plays in the world {parent.world_id!r}.")
     return await worlds.version(parent.world_id, parent.world_version)
 
 

@@ -98,6 +98,12 @@ def state_before(request: TurnRequest, opening: Opening, world: World, character
     )
 
 
+def message_of(request: TurnRequest, parent: StoredTurn | None) -> str:
+    """The player's message, or the text of the choice of the last turn that it takes."""
+    chosen = _chosen(request.message, Turn.model_validate_json(parent.turn) if parent else None)
+    return chosen.text if chosen else request.message
+
+
 def search_query(message: str, history: Sequence[StoredTurn]) -> str:
     """What to search the lore for."""
     if history and len(set(query_terms(message))) < FEW_TERMS:

@@ -106,14 +106,22 @@ def test_the_config_is_read_at_the_start_not_at_the_import(
     assert "SAGAFORGE_SERVE_CONFIG" in told
 
 
-def test_the_process_environment_yields_to_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_environment_yields_to_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_worker_niceness", "7")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    environment = launch.process_environment(load_settings())
+    environment = launch.process_environment(load_settings(), tmp_path)
     assert environment["RAY_worker_niceness"] == "7"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
     assert environment["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in launch.process_environment(load_settings(profile="cpu"))
+    assert "HF_HUB_OFFLINE" not in launch.process_environment(load_settings(profile="cpu"), tmp_path)
+
+
+def test_two_bundles_have_a_proxy_each(tmp_path: Path) -> None:
+    one, other = (launch.process_environment(load_settings(), tmp_path / name) for name in ("one", "other"))
+    assert one["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    names = [*launch.HAPROXY_FILES, *launch.HAPROXY_PORTS]
+    assert [name for name in names if one[name] == other[name]] == []
+    assert len({one[name] for name in launch.HAPROXY_PORTS}) == len(launch.HAPROXY_PORTS)
 
 
 def test_the_process_environment_is_documented() -> None:

@@ -69,7 +69,7 @@ async def test_timings_tell_every_stage(house: House) -> None:
         retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions, profile=s.profile, lease_s=LEASE_S,
     )  # fmt: skip
     turn = await story.take_turn(events)
-    assert set(timings) == {"session", "retrieve", "prompt", "gate", "engine", "generate", "commit"}
+    assert set(timings) == {"open", "claim", "retrieve", "prompt", "gate", "engine", "generate", "commit"}
     stored = await s.sessions.get_turn(turn.turn_id)
     assert stored is not None
     assert stored.engine_ms == 1000 * timings["engine"] == 250

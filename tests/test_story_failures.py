@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from sagaforge.datasets.sessions import Claim
 from sagaforge.deployments.llm_client import Restarted
 from sagaforge.errors import (
     Conflict,
@@ -39,6 +40,18 @@ async def test_a_replay_comes_even_when_the_session_went_on(house: House) -> Non
     second = await take(house, "And then?", "k2", session_id=first.session_id)
     await take(house, "And then?", "k3", session_id=first.session_id)
     assert await take(house, "And then?", "k2", session_id=first.session_id) == second
+
+
+async def test_a_turn_that_was_taken_keeps_its_claim(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what failed gives its claim up; that is a commit of its own, which a finished turn need not pay."""
+    released: list[Claim] = []
+
+    async def release(claim: Claim) -> None:
+        released.append(claim)
+
+    monkeypatch.setattr(house.services.sessions, "release", release)
+    await take(house, "Hello?", "key")
+    assert released == []
 
 
 async def test_a_key_with_another_body_is_refused(house: House) -> None:

@@ -143,9 +143,11 @@ class LoreIndex:
         for row in [*lexical, *semantic]:
             hit = hits.setdefault(row["id"], _Hit(row))
             hit.lexical = max(hit.lexical, row.get("_score") or 0.0)
-        if vector is not None:
-            for hit in hits.values():  # for the other arm's hits too: a missing likeness is not a likeness of 0
-                hit.semantic = max(0.0, float(np.dot(hit.row["vector"], vector)))
+        if vector is not None and hits:
+            # For the other arm's hits too: a missing likeness is not a likeness of 0.
+            likenesses = np.stack([hit.row["vector"] for hit in hits.values()]) @ vector
+            for hit, likeness in zip(hits.values(), likenesses, strict=True):
+                hit.semantic = max(0.0, float(likeness))
         top_lexical = max((hit.lexical for hit in hits.values()), default=0.0) or 1.0
         top_semantic = max((hit.semantic for hit in hits.values()), default=0.0) or 1.0
         semantic_weight = self._vector_weight if vector is not None else 0.0

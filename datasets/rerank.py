@@ -76,12 +76,12 @@ class WordReranker:
         stems = np.array([self._stems.get(stem(word), -1) for word in wanted])
         likeness[stems[:, None] == self._stem_ids[known][None, :]] = 1.0
 
+        sizes = np.array([len(ids) for ids in held])
         best = np.zeros((len(wanted), len(candidates)))
-        start = 0
-        for index, ids in enumerate(held):
-            if len(ids):
-                best[:, index] = likeness[:, places[start : start + len(ids)]].max(axis=1)
-            start += len(ids)
+        # The maximum of each candidate's stretch; `reduceat` knows no empty ones.
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])[sizes > 0]
+        if len(starts):
+            best[:, sizes > 0] = np.maximum.reduceat(likeness[:, places[:-1]], starts, axis=1)
         frequency = best.sum(axis=1)
         rarity = np.log(1 + (len(candidates) - frequency + 0.5) / (frequency + 0.5))
         found = _scaled(rarity @ best)

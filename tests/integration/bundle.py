@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 300
@@ -76,6 +77,68 @@ def running_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
+    """The bundle as an operator puts it on a cluster: `ray start`, then `serve deploy` of the Serve config file (with a
+    free port in it), wait for `/readyz`; at the end the cluster is stopped."""
+    port, dashboard = free_port(), free_port()
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = port
+    path = storage.parent / "deploy.yaml"
+    path.write_text(yaml.safe_dump(config))
+    env = {**os.environ, "SAGAFORGE_STORAGE": str(storage), **environment}
+    ray_cli, serve_cli = ([sys.executable, "-m", module] for module in ("ray.scripts.scripts", "ray.serve.scripts"))
+    head = [
+        "start",
+        "--head",
+        "--block",
+        "--port=0",
+        f"--dashboard-port={dashboard}",
+        f"--ray-client-server-port={free_port()}",
+    ]
+    log_path = storage.parent / "ray_start.log"
+    with log_path.open("w") as log:
+        cluster = subprocess.Popen([*ray_cli, *head], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=env)
+        try:
+            _deploy([*serve_cli, "deploy", "-a", f"http://127.0.0.1:{dashboard}", str(path)], cluster, log_path)
+            bundle = Bundle(f"http://127.0.0.1:{port}", storage)
+            _wait_for_readyz(bundle, cluster, log_path)
+            yield bundle
+        finally:
+            cluster.terminate()
+            try:
+                cluster.wait(60)
+            except subprocess.TimeoutExpired:
+                cluster.kill()
+
+
+def _deploy(command: list[str], cluster: subprocess.Popen[bytes], log_path: Path) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    while True:  # the dashboard takes its time to listen
+        run = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
+        if run.returncode == 0:
+            return
+        told = f"{log_path.read_text()}\n{run.stdout}{run.stderr}"
+        assert cluster.poll() is None, told
+        assert time.monotonic() < end, told
+        time.sleep(2)
+
+
+def _wait_for_readyz(bundle: Bundle, cluster: subprocess.Popen[bytes], log_path: Path) -> None:
+    end, last = time.monotonic() + START_TIMEOUT_S, ""
+    while time.monotonic() < end:
+        try:
+            answer = httpx.get(f"{bundle.url}/readyz", timeout=10)
+            if answer.status_code == 200:
+                return
+            last = answer.text
+        except httpx.HTTPError as exc:
+            last = str(exc)
+        assert cluster.poll() is None, log_path.read_text()
+        time.sleep(1)
+    raise AssertionError(f"not ready after {START_TIMEOUT_S} s: {last}")
 
 
 def _wait_for_ready(process: subprocess.Popen[bytes], log_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A bundle on an S3 bucket, with a key, stopped and started again: what was acknowledged is still there."""
+"""A bundle on an S3 bucket, with a key, stopped, and deployed again on another cluster: what was acknowledged is still
+there."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.integration.bundle import TURN, Bundle, running_bundle
+from tests.integration.bundle import TURN, Bundle, deployed_bundle, running_bundle
 
 KEY = "a-key-of-the-tests-own"
 LORE = b"# Mill End\n\n## The miller\n\nOda Fenn has run the mill at Mill End for thirty years.\n"
@@ -40,7 +41,7 @@ def bucket() -> Iterator[dict[str, str]]:
 def test_a_session_outlives_the_bundle(bucket: dict[str, str], tmp_path: Path) -> None:
     with running_bundle(tmp_path / "first", **bucket) as bundle:
         first = _play_on_s3(bundle)
-    with running_bundle(tmp_path / "second", **bucket) as bundle, bundle.client(headers=HEADERS) as client:
+    with deployed_bundle(tmp_path / "second", **bucket) as bundle, bundle.client(headers=HEADERS) as client:
         assert client.get(f"/story/{first['session_id']}").json() == first
         body = {**TURN, "world_id": "mill", "session_id": first["session_id"], "max_tokens": 64}
         second = client.post("/llm/turn", json=body)

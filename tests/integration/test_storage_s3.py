@@ -31,6 +31,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.is_down = False
+        self.num_lost = 0
+        self._lose: bytes | None = None
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -45,14 +47,30 @@ class Proxy:
                 continue
             server = socket.create_connection(self._target)
             self._sockets += [client, server]
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+            is_lost = threading.Event()
+            for pump, source, sink in ((self._ask, client, server), (self._reply, server, client)):
+                threading.Thread(target=pump, args=(source, sink, is_lost), daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def _ask(self, source: socket.socket, sink: socket.socket, is_lost: threading.Event) -> None:
         with source, sink, suppress(OSError):
             while data := source.recv(65536):
+                if self._lose and data.startswith(b"PUT ") and self._lose in data.split(b"\r\n", 1)[0]:
+                    self._lose = None
+                    self.num_lost += 1
+                    is_lost.set()
                 sink.sendall(data)
+
+    def _reply(self, source: socket.socket, sink: socket.socket, is_lost: threading.Event) -> None:
+        with source, sink, suppress(OSError):
+            while data := source.recv(65536):
+                if is_lost.is_set():
+                    sink.shutdown(socket.SHUT_RDWR)
+                    return
+                sink.sendall(data)
+
+    def lose_reply_to_put(self, path_part: bytes) -> None:
+        """The next PUT of such a path is done, and nobody hears of it."""
+        self._lose = path_part
 
     def stop(self) -> int:
         """Cut every connection; how many ends were alive."""
@@ -176,6 +194,25 @@ async def test_an_outage_is_said_in_time_and_retries_after_it_double_nothing(pro
         await store.commit_turn(turn_of(n))
     assert [turn.seq for turn in await store.history("s1", 10)] == [1, 2, 3]
     assert await num_rows(storage, "turns") == 3
+
+
+async def test_commits_that_nobody_hears_of_lose_and_double_nothing(proxy: Proxy) -> None:
+    """The worst point to lose a reply: the manifest is written, and with it the row. The client's own retry then finds
+    it there and cannot know whose it is."""
+    storage = s3_storage(proxy.port, uuid.uuid4().hex)
+    store = SessionStore(storage, TableWriter(storage, "play"))
+    await store.commit_turn(turn_of(0))
+    for n in range(1, 11):
+        proxy.lose_reply_to_put(b"turns.lance/_versions/")
+        while True:
+            try:
+                stored, _ = await store.commit_turn(turn_of(n))
+                break
+            except StorageUnavailable:
+                continue
+        assert stored.narration == f"Turn {n}"
+    assert proxy.num_lost == 10
+    assert await num_rows(storage, "turns") == 11
 
 
 async def test_connections_cut_again_and_again_lose_and_double_nothing(proxy: Proxy) -> None:

@@ -88,7 +88,8 @@ def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
     config["http_options"]["port"] = port
     path = storage.parent / "deploy.yaml"
     path.write_text(yaml.safe_dump(config))
-    env = {**os.environ, "SAGAFORGE_STORAGE": str(storage), **environment}
+    # Ray guards its API with a token (~/.ray/auth_token), which its own start makes where there is none.
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "SAGAFORGE_STORAGE": str(storage), **environment}
     ray_cli, serve_cli = ([sys.executable, "-m", module] for module in ("ray.scripts.scripts", "ray.serve.scripts"))
     head = [
         "start",
@@ -102,7 +103,8 @@ def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
     with log_path.open("w") as log:
         cluster = subprocess.Popen([*ray_cli, *head], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=env)
         try:
-            _deploy([*serve_cli, "deploy", "-a", f"http://127.0.0.1:{dashboard}", str(path)], cluster, log_path)
+            command = [*serve_cli, "deploy", "-a", f"http://127.0.0.1:{dashboard}", str(path)]
+            _deploy(command, env, cluster, log_path)
             bundle = Bundle(f"http://127.0.0.1:{port}", storage)
             _wait_for_readyz(bundle, cluster, log_path)
             yield bundle
@@ -114,10 +116,10 @@ def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
                 cluster.kill()
 
 
-def _deploy(command: list[str], cluster: subprocess.Popen[bytes], log_path: Path) -> None:
+def _deploy(command: list[str], env: dict[str, str], cluster: subprocess.Popen[bytes], log_path: Path) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while True:  # the dashboard takes its time to listen
-        run = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, env=env)
         if run.returncode == 0:
             return
         told = f"{log_path.read_text()}\n{run.stdout}{run.stderr}"

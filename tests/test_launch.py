@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -137,3 +140,33 @@ def test_the_ready_message_says_what_to_type_next() -> None:
     words = shlex.split(command)
     assert words[1:] == ["play", "lantern_reach"]
     assert (ROOT / "datasets" / "samples" / words[2]).is_dir()
+
+
+def test_a_failed_deployment_is_told_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's dashboard, in the form of its answer of 2.60 (it asks for Ray's token)."""
+    (tmp_path / "token").write_text("a-token\n")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    deployments = {
+        "llm": {"status": "UPDATING", "message": ""},
+        "retrieval": {"status": "DEPLOY_FAILED", "message": "Traceback …\n  File …\nUnavailable: no such model.\n"},
+    }
+    application = {"status": "DEPLOY_FAILED", "message": "Failed to update.", "deployments": deployments}
+
+    class Dashboard(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_known = self.headers["Authorization"] == "Bearer a-token"
+            self.send_response(200 if is_known else 401)
+            self.end_headers()
+            if is_known:
+                self.wfile.write(json.dumps({"applications": {"sagaforge": application}}).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Dashboard) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(launch, "DASHBOARD", f"http://127.0.0.1:{server.server_port}")
+        assert launch._deploy_failure() == "Failed to update.\n  retrieval: Unavailable: no such model."
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+        assert launch._deploy_failure() == ""
+        server.shutdown()

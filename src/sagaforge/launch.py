@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -80,7 +80,8 @@ def main() -> int:
         config = write_config(source, settings, Path(folder))
         print(f"Starting SagaForge, profile {settings.profile}; about a minute. Log: {log_path}", flush=True)
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray.serve.scripts", "run", str(config)],
+            # A Ray of our own: left to itself, Serve joins whichever was started last, though that may be long dead.
+            [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(config)],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=process_environment(settings, Path(folder)),
@@ -186,11 +187,29 @@ def _wait_until_ready(process: subprocess.Popen[bytes], settings: Settings) -> b
 def _deploy_failure() -> str:
     """Why Serve gave the deployment up; "" while it has not."""
     try:
-        state = httpx.get(f"{DASHBOARD}/api/serve/applications/", timeout=5).json()
+        answer = httpx.get(f"{DASHBOARD}/api/serve/applications/", headers=_ray_token(), timeout=5)
+        state = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return ""
-    failed = [app for app in state.get("applications", {}).values() if app.get("status") == "DEPLOY_FAILED"]
-    return "\n".join(str(app.get("message", "")) for app in failed)
+    told: list[str] = []
+    for app in state.get("applications", {}).values():
+        if app.get("status") == "DEPLOY_FAILED":
+            told.append(app.get("message", ""))
+            for name, deployment in app.get("deployments", {}).items():
+                # A traceback, whose last line says what to do.
+                if lines := deployment.get("message", "").strip().splitlines():
+                    told.append(f"  {name}: {lines[-1]}")
+    return "\n".join(told)
+
+
+def _ray_token() -> dict[str, str]:
+    """The header that Ray's API asks for: its token, from the places where Ray looks for it."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    if not token:
+        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+        with suppress(OSError):
+            token = path.read_text().strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def ready_message(settings: Settings) -> str:
@@ -198,7 +217,8 @@ def ready_message(settings: Settings) -> str:
     return (
         f"\nSagaForge is ready on {url}\n"
         "  play        .venv/bin/holodeck play lantern_reach    (or neo_taipei, in Chinese)\n"
-        f"  try         {url}/docs    Ray dashboard {DASHBOARD}\n"
+        f"  try         {url}/docs\n"
+        f"  watch       {DASHBOARD}    (Ray's dashboard; its token: .venv/bin/ray get-auth-token)\n"
         "  stop        Ctrl-C"
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,14 +93,11 @@ def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
     # Ray guards its API with a token (~/.ray/auth_token), which its own start makes where there is none.
     env = {**os.environ, "RAY_AUTH_MODE": "token", "SAGAFORGE_STORAGE": str(storage), **environment}
     ray_cli, serve_cli = ([sys.executable, "-m", module] for module in ("ray.scripts.scripts", "ray.serve.scripts"))
-    head = [
-        "start",
-        "--head",
-        "--block",
-        "--port=0",
-        f"--dashboard-port={dashboard}",
-        f"--ray-client-server-port={free_port()}",
-    ]
+    # A folder of its own, or the address of this cluster would be the one that Ray's clients find first, for good. In
+    # the system's: the path of a socket has to be short.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    ports = ["--port=0", f"--dashboard-port={dashboard}", f"--ray-client-server-port={free_port()}"]
+    head = ["start", "--head", "--block", f"--temp-dir={folder}", *ports]
     log_path = storage.parent / "ray_start.log"
     with log_path.open("w") as log:
         cluster = subprocess.Popen([*ray_cli, *head], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=env)
@@ -114,6 +113,7 @@ def deployed_bundle(storage: Path, **environment: str) -> Iterator[Bundle]:
                 cluster.wait(60)
             except subprocess.TimeoutExpired:
                 cluster.kill()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _deploy(command: list[str], env: dict[str, str], cluster: subprocess.Popen[bytes], log_path: Path) -> None:

@@ -17,7 +17,7 @@ UV := UV_LINK_MODE=copy $(BIN)/uv
 TORCH_BACKEND := $(if $(filter cpu,$(BACKEND)),--torch-backend cpu,)
 endif
 
-.PHONY: serve test test-unit check format bench lock clean help
+.PHONY: serve test test-unit check format score bench lock clean help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: $(STAMP) ## Format, lint and types, without changing anything
 format: $(STAMP) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+score: $(STAMP) ## Score the language model of the running bundle (docs/models.md says how)
+	$(BIN)/holodeck models score
 
 bench: $(STAMP) ## Run the benchmarks; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks

@@ -16,13 +16,15 @@ from sagaforge.training.pocket_llm import banks, facts, lexicon
 
 @dataclass
 class Line:
-    """A lore line, what it would be narrated as, and what can be asked of it."""
+    """A lore line, what it would be narrated as, and what can be asked of it. `slots`: what a form of fact was filled
+    with."""
 
     section: str
     text: str
     told: str
     questions: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    slots: dict[str, str] = field(default_factory=dict)
 
 
 class LoreMaker:
@@ -97,7 +99,7 @@ class LoreMaker:
         if section == title_of(subject) and not section.startswith("The ") and self.chance(0.35):
             text, told = self.with_pronoun(told, subject, form.about[0])
         names = [slots[letter] for letter in form.about if letter in slots and letter in "abpqtu"]
-        return Line(section, text, told, questions, names)
+        return Line(section, text, told, questions, names, slots)
 
     def with_pronoun(self, told: str, subject: str, kind: str) -> tuple[str, str]:
         """The line with its leading subject as a pronoun, and as narrated: with the name."""

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import sagaforge
-from sagaforge.cli import debug, world
+from sagaforge.cli import debug, models, world
 from sagaforge.cli.failures import CliError
 from sagaforge.cli.output import Output
 from sagaforge.cli.play import play
@@ -51,6 +51,7 @@ app = typer.Typer(
 )
 app.command()(play)
 app.add_typer(world.app, name="world")
+app.add_typer(models.app, name="models")
 app.add_typer(debug.app, name="debug")
 
 

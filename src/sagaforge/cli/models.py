@@ -1,0 +1,77 @@
+"""`holodeck models …`: what the bundle's models are worth."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sagaforge.cli.client import Client
+from sagaforge.cli.failures import CliError
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+
+if TYPE_CHECKING:
+    from sagaforge.schemas import Turn
+    from sagaforge.training.scoring.judge import Verdict
+    from sagaforge.training.scoring.worlds import Case
+
+app = typer.Typer(no_args_is_help=True, help="Score the models.")
+
+
+class Language(StrEnum):
+    en = "en"
+    zh = "zh"
+
+
+@app.command()
+def score(
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many worlds to make for each language.")] = 3,
+    cases: Annotated[int, typer.Option(min=1, max=1000, help="How many messages to send in each world.")] = 40,
+    language: Annotated[list[Language] | None, typer.Option(help="Only this one (may be given twice).")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print every turn, to read.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
+    """Play generated worlds, whose facts are known, and count what the bundle's language model gets right.
+
+    The worlds stay in the bundle as score-en-1 and so on; a later run replaces them.
+    """
+    output = Output(as_json)
+    with output.failures("score"), ExitStack() as closing:
+        client = closing.enter_context(Client.from_environment(url))
+        try:
+            # Not at the top: the generator reads dictionaries, which every other command can do without.
+            from sagaforge.training.scoring import play, worlds
+
+            made = [worlds.make_world(seed, code, cases) for code in language or Language for seed in range(seeds)]
+        except ModuleNotFoundError as exc:
+            raise CliError(
+                f"the scored worlds are made of word lists that are not installed: {exc}",
+                code="E_INPUT",
+                component="models",
+                actions=["Install the extra `distill` (docs/models.md says how), then score again."],
+            ) from exc
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        progress = closing.enter_context(Progress(*columns, console=output.errors, disable=not sys.stderr.isatty()))
+        task = progress.add_task("Scoring", total=sum(len(world.cases) for world in made))
+
+        def on_turn(case: Case, turn: Turn, verdict: Verdict) -> None:
+            progress.advance(task)
+            if show:
+                output.console.print(f"{clean(case.message)}\n  {clean(turn.narration)}\n  {verdict}")
+
+        scores = {}
+        for code in dict.fromkeys(world.language for world in made):
+            reports = [play.play(client, world, on_turn) for world in made if world.language == code]
+            scores[code] = play.mean_and_spread(reports)
+    output.result({"seeds": seeds, "cases": cases, "scores": scores})
+    shown = table("", *scores)
+    for name in next(iter(scores.values())):
+        shown.add_row(
+            name.replace("_", " "), *(f"{one[name]['mean']:.3f} ± {one[name]['spread']:.3f}" for one in scores.values())
+        )
+    output.console.print(shown)

@@ -129,7 +129,7 @@ def test_two_bundles_have_a_proxy_each(tmp_path: Path) -> None:
 
 def test_the_process_environment_is_documented() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
-    for name in [*launch.PROCESS_ENVIRONMENT, "HF_HUB_OFFLINE", "SAGAFORGE_SERVE_CONFIG"]:
+    for name in [*launch.PROCESS_ENVIRONMENT, *launch.HAPROXY_ENVIRONMENT, "HF_HUB_OFFLINE", "SAGAFORGE_SERVE_CONFIG"]:
         assert f"`{name}`" in page
 
 

@@ -48,6 +48,12 @@ PROCESS_ENVIRONMENT = {
     "RAY_SERVE_LOG_TO_STDERR": "1",
 }
 # HAProxy in place of Serve's own proxy, where the package is (Linux). Its files and ports belong to one bundle.
+HAPROXY_ENVIRONMENT = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # An ingress replica that stops stays half a minute for proxies elsewhere to hear of it, and Ctrl-C waits for it.
+    # Ours hears of it within a second.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+}
 HAPROXY_FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
@@ -128,7 +134,7 @@ def _haproxy_environment(folder: Path) -> dict[str, str]:
             probe.bind(("127.0.0.1", 0))
         ports = {name: str(probe.getsockname()[1]) for name, probe in zip(HAPROXY_PORTS, probes, strict=True)}
     files = {name: str(folder / file) for name, file in HAPROXY_FILES.items()}
-    return {"RAY_SERVE_ENABLE_HA_PROXY": "1", **files, **ports}
+    return {**HAPROXY_ENVIRONMENT, **files, **ports}
 
 
 def check_port(settings: Settings) -> None:

@@ -29,6 +29,7 @@ class Embedder(Protocol):
     name: str
     dim: int
     reads_chinese: bool
+    is_static: bool  # so fast that a few dozen sentences may be encoded while somebody waits
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """One row of length 1 per text, float32; a text without a known token is a row of zeros."""
@@ -37,6 +38,8 @@ class Embedder(Protocol):
 
 class StaticEmbedder:
     """A model2vec folder: a weighted mean of table rows. Tens of thousands of sentences a second on one core."""
+
+    is_static = True
 
     def __init__(self, path: str | Path) -> None:
         from model2vec import StaticModel
@@ -56,6 +59,8 @@ class StaticEmbedder:
 
 class TransformerEmbedder:
     """A sentence-transformers style encoder by name or folder, through transformers; pooled as its own files say."""
+
+    is_static = False
 
     def __init__(self, name: str, *, batch_size: int = 32, max_tokens: int = 512) -> None:
         import torch

@@ -7,7 +7,9 @@ mapped. A search changes nothing, so one lost with its replica is simply asked a
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
@@ -16,10 +18,13 @@ from ray.serve.handle import DeploymentHandle
 
 from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.lore_index import LoreIndex
+from sagaforge.datasets.lore_lines import LineSelector, LoreLine
 from sagaforge.datasets.rerank import load_reranker
 from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
 from sagaforge.schemas import Chunk
 from sagaforge.storage import Storage
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
 RETRY_PAUSE_S = 0.3  # times the attempt's number: the router needs a moment to learn that a replica is gone
@@ -34,6 +39,20 @@ class LoreSearch(Protocol):
         """The best chunks of a world at one of its versions, best first. `NotFound`: no such world."""
         ...
 
+    async def read(
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+    ) -> Reading:
+        """The best chunks, reranked, and those of their sentences that a prompt should hold. Raises as `search`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a turn reads of the lore: chunks, and the lines selected from them, both best first."""
+
+    chunks: list[Chunk]
+    lines: list[LoreLine]
+
 
 @serve.deployment(name="retrieval")
 class Retrieval:
@@ -45,12 +64,20 @@ class Retrieval:
 
     def __init__(self, storage: Storage, embedder: str, reranker: str | None) -> None:
         loaded = load_reranker(reranker) if reranker is not None else None
-        self._index = LoreIndex(storage, load_embedder(embedder), reranker=loaded)
+        vectors = load_embedder(embedder)
+        self._index = LoreIndex(storage, vectors, reranker=loaded)
+        self._lines = LineSelector(vectors)
 
     async def search(
         self, world_id: str, version: int, query: str, top_k: int, rerank: bool, source: str | None
     ) -> list[Chunk]:
         return await self._index.search(world_id, version, query, top_k=top_k, rerank=rerank, source=source)
+
+    async def read(
+        self, world_id: str, version: int, query: str, top_k: int, max_lines: int, max_chars: int
+    ) -> Reading:
+        chunks = await self._index.search(world_id, version, query, top_k=top_k, rerank=True)
+        return Reading(chunks, await self._lines.select(chunks, query, max_lines=max_lines, max_chars=max_chars))
 
     async def ping(self) -> bool:
         return True
@@ -65,9 +92,22 @@ class RetrievalClient:
     async def search(
         self, world_id: str, version: int, query: str, *, top_k: int, rerank: bool = False, source: str | None = None
     ) -> list[Chunk]:
+        return await self._asked(lambda: self._handle.search.remote(world_id, version, query, top_k, rerank, source))
+
+    async def read(
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+    ) -> Reading:
+        return await self._asked(
+            lambda: self._handle.read.remote(world_id, version, query, top_k, max_lines, max_chars)
+        )
+
+    async def ping(self) -> bool:
+        return await self._handle.ping.remote()
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return await self._handle.search.remote(world_id, version, query, top_k, rerank, source)
+                return await ask()
             except RayActorError as exc:
                 if attempt == MAX_ATTEMPTS:
                     raise Unavailable("Retrieval was lost several times in a row; try again.") from exc
@@ -79,6 +119,3 @@ class RetrievalClient:
                     raise exc.cause from None
                 raise
         raise AssertionError("unreachable")
-
-    async def ping(self) -> bool:
-        return await self._handle.ping.remote()

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, Protocol
 
+from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.datasets.text import fold, stem
 from sagaforge.functions.gate_claims import BREAK, Claim, han_spelling, read_claim
 from sagaforge.functions.gate_han import han_against, share_said_han
 from sagaforge.functions.gate_words import share_said, words_against
-from sagaforge.functions.prompt import LoreLine
 
 # A sentence without a mark gets one only when it says nearly all of a line, and enough of it.
 UNMARKED_SHARE = 0.8

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from sagaforge.datasets.lore_lines import LoreLine
+
 SYSTEM = """You narrate the story world "{title}". {persona}Write in {language}.
 Answer in JSON. Each item of "narration" is one sentence: "lore" lists the numbers of the lore lines that it rests on, \
 and is empty for a sentence that states nothing from them; "text" is the sentence. State only what the lore says; when \
@@ -21,15 +23,6 @@ LANGUAGES = {"en": "English", "zh-Hant": "Traditional Chinese", "zh-Hans": "Simp
 MAX_MESSAGE_CHARS = 600
 MAX_HISTORY_TURNS = 2
 MAX_HISTORY_CHARS = 160
-
-
-@dataclass(frozen=True)
-class LoreLine:
-    """One numbered line of lore in a prompt: a sentence (or a few) of the chunk it comes from."""
-
-    chunk_id: str
-    section: str
-    text: str
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,16 @@ from typing import TypeVar
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
 from sagaforge.datasets.worlds import World, WorldStore
 from sagaforge.deployments.llm_client import Finished, LanguageModel, Piece, Restarted
-from sagaforge.deployments.retrieval import LoreSearch
+from sagaforge.deployments.retrieval import LoreSearch, Reading
 from sagaforge.errors import ContextOverflow, InvalidInput, NotFound
 from sagaforge.functions import turn_parts
 from sagaforge.functions.gate import CitationChecker, LexicalGate
-from sagaforge.functions.lore_lines import select_lines
 from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.functions.partial_json import TurnReader
 from sagaforge.functions.prompt import TurnPrompt, build_messages
 from sagaforge.functions.stutter import without_stutter
 from sagaforge.profiles import Profile
 from sagaforge.schemas import (
-    Chunk,
     ModelDialogue,
     ModelSentence,
     ModelTurn,
@@ -118,14 +116,13 @@ async def stream_turn(
             read = await _read(request, history, worlds, retrieval, profile)
         if isinstance(read, BaseException):
             raise read
-        world, character_id, chunks = read
+        world, character_id, lore = read
         clock.mark("open")
         yield _started(opening.session_id, opening.turn_id)
-        yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in chunks]})
+        yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in lore.chunks]})
 
         before = turn_parts.state_before(request, opening, world, character_id)
-        lines = select_lines(chunks, before.message, max_lines=profile.lore_max_lines, max_chars=profile.lore_max_chars)
-        prompt = turn_parts.make_prompt(before, world, history, lines)
+        prompt = turn_parts.make_prompt(before, world, history, lore.lines)
         clock.mark("prompt")
 
         checker = gate or LexicalGate(before.known_names)
@@ -135,7 +132,7 @@ async def stream_turn(
                 yield event
         clock.mark("generate")
 
-        turn, established = turn_parts.assemble(opening, before, world, generation.result(), chunks)
+        turn, established = turn_parts.assemble(opening, before, world, generation.result(), lore.chunks)
         row = _row(request, opening, world, turn, established, clock.engine_s)
         stored, is_ours = await sessions.commit_turn(row)
         clock.mark("commit")
@@ -156,16 +153,22 @@ async def _read(
     worlds: WorldStore,
     retrieval: LoreSearch,
     profile: Profile,
-) -> tuple[World, str | None, list[Chunk]]:
+) -> tuple[World, str | None, Reading]:
     """What a turn reads before it makes anything: its world, the id of the character spoken to, and the lore."""
     parent = history[-1] if history else None
     world = await _pinned_world(request, parent, worlds)
     character_id = _character(request, world)
-    chunks: list[Chunk] = []
-    if request.use_rag:
-        query = turn_parts.search_query(turn_parts.message_of(request, parent), history)
-        chunks = await retrieval.search(world.world_id, world.version, query, top_k=profile.retrieve_top_k, rerank=True)
-    return world, character_id, chunks
+    if not request.use_rag:
+        return world, character_id, Reading([], [])
+    lore = await retrieval.read(
+        world.world_id,
+        world.version,
+        turn_parts.search_query(turn_parts.message_of(request, parent), history),
+        top_k=profile.retrieve_top_k,
+        max_lines=profile.lore_max_lines,
+        max_chars=profile.lore_max_chars,
+    )
+    return world, character_id, lore
 
 
 class _Clock:

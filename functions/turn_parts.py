@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.datasets.sessions import StoredTurn
 from sagaforge.datasets.text import query_terms
 from sagaforge.datasets.worlds import World
@@ -12,7 +13,7 @@ from sagaforge.errors import InvalidInput
 from sagaforge.functions.game_state import SceneFacts, initial_state, record_events
 from sagaforge.functions.openings import Opening
 from sagaforge.functions.partial_json import DEFAULT_CHOICES
-from sagaforge.functions.prompt import LoreLine, PastTurn, TurnPrompt
+from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.functions.rules import WorldFacts, apply_changes, choice_is_open, same_name
 from sagaforge.functions.stutter import without_stutter
 from sagaforge.schemas import (

@@ -17,11 +17,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sagaforge.datasets.ingest import chunk_pack, ingest
+from sagaforge.datasets.lore_lines import LineSelector
 from sagaforge.datasets.packs import Character, Document, Pack, Scene
 from sagaforge.datasets.sessions import SessionStore
 from sagaforge.datasets.worlds import WorldStore
 from sagaforge.datasets.writer import TableWriter
 from sagaforge.deployments.llm_client import Finished, GenerationEvent, Piece, Restarted
+from sagaforge.deployments.retrieval import Reading
 from sagaforge.functions.catalog import Services
 from sagaforge.profiles import get_profile
 from sagaforge.schemas import Chunk, ChunkMetadata, UploadResponse
@@ -146,6 +148,13 @@ class FakeRetrieval:
             raise self.error
         return [chunk for chunk in self.chunks if source in (None, chunk.metadata.source)][:top_k]
 
+    async def read(
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+    ) -> Reading:
+        chunks = await self.search(world_id, version, query, top_k=top_k, rerank=True)
+        lines = await LineSelector(FakeEmbedder()).select(chunks, query, max_lines=max_lines, max_chars=max_chars)
+        return Reading(chunks, lines)
+
 
 class FakeIngestion:
     """Reads the file and says that it became a world."""
@@ -164,9 +173,9 @@ class FakeIngestion:
 
 
 class FakeEmbedder:
-    """Vectors without meaning."""
+    """Vectors without meaning; not static, so that lines are selected by BM25 alone."""
 
-    name, dim, reads_chinese = "fake-embedder", 8, False
+    name, dim, reads_chinese, is_static = "fake-embedder", 8, False, False
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return np.ones((len(texts), self.dim), dtype=np.float32) / np.sqrt(self.dim, dtype=np.float32)

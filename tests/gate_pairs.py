@@ -16,9 +16,8 @@ import opencc
 import yaml
 
 from sagaforge.datasets.chunking import split_sections
+from sagaforge.datasets.lore_lines import LoreLine, section_title
 from sagaforge.datasets.text import STOP_WORDS, split_sentences
-from sagaforge.functions.lore_lines import section_title
-from sagaforge.functions.prompt import LoreLine
 
 SAMPLES = Path(__file__).parent.parent / "datasets" / "samples"
 NUM_LINES = 6

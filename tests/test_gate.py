@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.gate import CitationChecker, LexicalGate, Verdict, _read_lines
 from sagaforge.functions.gate_claims import han_negations, han_spelling, read_claim
-from sagaforge.functions.prompt import LoreLine
 from tests.gate_pairs import lore_lines, pairs_of
 
 WORLDS = ("lantern_reach", "neo_taipei")

@@ -29,7 +29,7 @@ class CountingEmbedder:
 
     def __init__(self) -> None:
         self._inner: Embedder = load_embedder("pocket-embedder")
-        self.name, self.dim, self.reads_chinese = self._inner.name, self._inner.dim, False
+        self.name, self.dim, self.reads_chinese, self.is_static = self._inner.name, self._inner.dim, False, True
         self.num_texts = 0
 
     def encode(self, texts: Sequence[str]) -> Vectors:

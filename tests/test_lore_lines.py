@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from sagaforge.datasets.chunking import chunk_sections, split_sections
-from sagaforge.functions.lore_lines import LINE_OVERHEAD_CHARS, section_title, select_lines
+from sagaforge.datasets.lore_lines import LINE_OVERHEAD_CHARS, LineSelector, LoreLine, section_title
 from sagaforge.schemas import Chunk, ChunkMetadata
+from tests.fakes import FakeEmbedder
 
 SAMPLES = Path(__file__).parent.parent / "datasets" / "samples"
 
@@ -32,6 +33,12 @@ def sample_chunks(world: str, *words: str) -> list[Chunk]:
         Chunk(id=draft.chunk_id, text=draft.text, score=1.0, metadata=each)
         for draft, each in zip(drafts, metadata, strict=False)
     ]
+
+
+def select_lines(chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
+    """By BM25, as where no embedder can read the question."""
+    selector = LineSelector(FakeEmbedder())
+    return asyncio.run(selector.select(chunks, query, max_lines=max_lines, max_chars=max_chars))
 
 
 def select(chunks: list[Chunk], query: str, max_lines: int = 6, max_chars: int = 1200) -> list[str]:
@@ -112,18 +119,3 @@ def test_limits_hold_and_the_order_is_stable() -> None:
         assert lines == select_lines(chunks, "Who tends the lamp?", max_lines=max_lines, max_chars=max_chars)
     assert select([], "anything") == []
     assert len(select(chunks, "?!")) == 6
-
-
-@pytest.mark.parametrize(
-    ("world", "query"),
-    [("lantern_reach", "Who tends the lamp on Gannet Head?"), ("neo_taipei", "誰在龍山寺地下修理神像機?")],
-)
-def test_eight_chunks_take_milliseconds(world: str, query: str) -> None:
-    chunks = sample_chunks(world, "lamp", "龍山寺")
-    times_s = []
-    for _ in range(15):
-        start_s = time.thread_time()
-        select_lines(chunks, query, max_lines=8, max_chars=2000)
-        times_s.append(time.thread_time() - start_s)
-    print(f"{world}: {sorted(times_s)[7] * 1000:.2f} ms")
-    assert min(times_s) < 0.006  # aim: 3 ms; even CPU time grows on a shared core

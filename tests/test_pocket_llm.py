@@ -10,7 +10,8 @@ import pytest
 from safetensors import safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sagaforge.functions.prompt import LANGUAGES, LoreLine, TurnPrompt, build_messages
+from sagaforge.datasets.lore_lines import LoreLine
+from sagaforge.functions.prompt import LANGUAGES, TurnPrompt, build_messages
 from sagaforge.schemas import ModelTurn
 from sagaforge.training.pocket_llm import score, tokenizer, worldgen
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagaforge.functions.prompt import MAX_MESSAGE_CHARS, LoreLine, PastTurn, TurnPrompt, as_data, build_messages
+from sagaforge.datasets.lore_lines import LoreLine
+from sagaforge.functions.prompt import MAX_MESSAGE_CHARS, PastTurn, TurnPrompt, as_data, build_messages
 
 LABELS = ("Scene", "Place", "Here", "Carries", "Knows", "Established", "Before", "Lore", "Player")
 ATTACKS = [

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.datasets.sessions import Claim
 from sagaforge.deployments.llm_client import Restarted
 from sagaforge.errors import (
@@ -19,7 +20,7 @@ from sagaforge.errors import (
     Unavailable,
 )
 from sagaforge.functions import turn_parts
-from sagaforge.functions.prompt import LoreLine, PastTurn, TurnPrompt
+from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Turn
 from tests.fakes import INVENTED, LIGHT, TIDE, Hang, House, answer
 from tests.turns import events_of, stream, take

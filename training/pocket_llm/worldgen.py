@@ -10,7 +10,8 @@ import json
 import random
 from dataclasses import dataclass, replace
 
-from sagaforge.functions.prompt import LoreLine, PastTurn, TurnPrompt
+from sagaforge.datasets.lore_lines import LoreLine
+from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
 from sagaforge.training.pocket_llm import banks, facts
 from sagaforge.training.pocket_llm.lore import Line, LoreMaker

@@ -1,18 +1,24 @@
-"""Retrieved chunks → the numbered lore lines of a prompt: sentence-sized, without doubles, best first.
+"""Retrieved chunks → the lore lines of a prompt: sentence-sized, without doubles, best first.
 
-A small model reads a sentence far better than a 700-character chunk, and a citation of a sentence can be checked.
+A small model reads a sentence far better than a 700-character chunk, and a citation of a sentence can be checked. A
+line's score is its own relevance, by the words' vectors where the embedder can read the question and by BM25 where it
+can't, and that of its chunk.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
+from sagaforge.datasets.embedder import Embedder, Vectors
+from sagaforge.datasets.rerank import Candidate, WordReranker
 from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences, terms
-from sagaforge.functions.prompt import LoreLine
 from sagaforge.schemas import Chunk
 
 # A sentence below this says too little alone ("He never did."); a Chinese character says about as much as 2.5 letters.
@@ -20,6 +26,7 @@ SHORT_SENTENCE = 40
 MERGED_SENTENCE = 160
 HAN_WIDTH = 2.5
 LINE_OVERHEAD_CHARS = 8  # "[12] ", ": " and the newline
+MAX_VECTORS = 20_000  # of sentences, ~20 MB
 
 # BM25's usual constants, on the retrieved sentences alone.
 K1, B = 1.2, 0.75
@@ -36,6 +43,15 @@ SECTION_SEPARATOR = re.compile(r"\s+[>›»]\s+")
 
 
 @dataclass(frozen=True)
+class LoreLine:
+    """One line of lore in a prompt: a sentence (or a few) of the chunk it comes from, and its section's title."""
+
+    chunk_id: str
+    section: str
+    text: str
+
+
+@dataclass(frozen=True)
 class _Candidate:
     line: LoreLine
     rank: int
@@ -47,14 +63,46 @@ class _Candidate:
         return self.position + self.num_joined - 1
 
 
-def select_lines(chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
-    """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
+class LineSelector:
+    """Selects lines; keeps the vectors of the sentences it has seen. For one event loop."""
 
-    At most `max_lines`, and `max_chars` characters as they will stand in the prompt. The same input gives the same
-    lines in the same order.
-    """
-    candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
-    scores = _scores(candidates, query)
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._words = WordReranker(embedder)
+        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+
+    async def select(self, chunks: Sequence[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
+        """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
+
+        At most `max_lines`, and `max_chars` characters as they will stand in the prompt. The same input gives the same
+        lines in the same order.
+        """
+        candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
+        if not candidates:
+            return []
+        can_read = self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(query))
+        own = await self._by_words(candidates, query) if can_read else _scores(candidates, query)
+        top = max(own) or 1.0
+        scores = [score / top + chunks[line.rank].score for score, line in zip(own, candidates, strict=True)]
+        return _best(candidates, scores, max_lines, max_chars)
+
+    async def _by_words(self, candidates: list[_Candidate], query: str) -> list[float]:
+        texts = [f"{candidate.line.section}. {candidate.line.text}" for candidate in candidates]
+        if fresh := [text for text in texts if text not in self._vectors]:
+            self._vectors.update(zip(fresh, self._embedder.encode(fresh), strict=True))
+        likenesses = np.stack([self._vectors[text] for text in texts]) @ self._embedder.encode([query])[0]
+        while len(self._vectors) > MAX_VECTORS:
+            self._vectors.popitem(last=False)
+        return await self._words.scores(
+            query,
+            [
+                Candidate(candidate.line.section, candidate.line.text, 0.0, max(0.0, float(likeness)))
+                for candidate, likeness in zip(candidates, likenesses, strict=True)
+            ],
+        )
+
+
+def _best(candidates: list[_Candidate], scores: list[float], max_lines: int, max_chars: int) -> list[LoreLine]:
     order = sorted(range(len(candidates)), key=lambda i: (-scores[i], candidates[i].rank, candidates[i].position))
     selected: list[LoreLine] = []
     num_chars = 0
@@ -74,7 +122,7 @@ def section_title(section: str) -> str:
     return SECTION_SEPARATOR.split(section.strip())[-1].strip("# ")
 
 
-def _candidates(chunks: list[Chunk]) -> list[_Candidate]:
+def _candidates(chunks: Sequence[Chunk]) -> list[_Candidate]:
     found = []
     for rank, chunk in enumerate(chunks):
         title = section_title(chunk.metadata.section)
@@ -122,6 +170,7 @@ def _width(text: str) -> float:
 
 
 def _scores(candidates: list[_Candidate], query: str) -> list[float]:
+    """BM25 on the candidates alone."""
     wanted = {term: _term_weight(term) for term in query_terms(query)}
     titles = {candidate.line.section: set(_terms(candidate.line.section)) for candidate in candidates}
     counts = [Counter(term for term in _terms(candidate.line.text) if term in wanted) for candidate in candidates]

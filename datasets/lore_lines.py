@@ -127,10 +127,20 @@ def _candidates(chunks: Sequence[Chunk]) -> list[_Candidate]:
     for rank, chunk in enumerate(chunks):
         title = section_title(chunk.metadata.section)
         for position, sentence in enumerate(split_sentences(chunk.text)):
-            text = " ".join(MARKUP.sub("", sentence).split())
+            text = _without_label(" ".join(MARKUP.sub("", sentence).split()), title)
             if text and text != title:
                 found.append(_Candidate(LoreLine(chunk.id, title, text), rank, position))
     return found
+
+
+def _without_label(text: str, title: str) -> str:
+    """The text without the label that a pack's field got ("Background of Oriel Vance: Oriel grew up …"), where it names
+    whom it is about by itself: what is quoted should be a sentence."""
+    label, colon, rest = text.partition("：" if "：" in text else ": ")
+    if not colon or not (label.startswith(title) or label.endswith(title)):
+        return text
+    names = [word for word in title.split() if len(word) > 2 or HAN_CHARACTER.search(word)]
+    return rest.strip() if any(name in rest for name in names) else text
 
 
 def _without_doubles(candidates: list[_Candidate]) -> list[_Candidate]:

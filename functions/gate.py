@@ -54,6 +54,8 @@ class LexicalGate:
 
     def check(self, text: str, cited: list[int], lines: list[LoreLine]) -> Verdict:
         """Check one sentence of narration. Numbers in `cited` that no line has are ignored."""
+        if text.rstrip().endswith((":", "：")):
+            return Verdict([], "invented", False, ["it announces, and states nothing"])
         claim = read_claim(text)
         numbers = list(dict.fromkeys(number for number in cited if 1 <= number <= len(lines)))
         if not cited:

@@ -126,7 +126,7 @@ async def stream_turn(
         clock.mark("prompt")
 
         checker = gate or LexicalGate(before.known_names)
-        generation = _Generation(prompt, llm, checker, world.language, profile.llm.frequency_penalty, clock)
+        generation = _Generation(prompt, llm, checker, world.language, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event
@@ -205,10 +205,8 @@ class _Generation:
         llm: LanguageModel,
         checker: CitationChecker,
         language: str,
-        frequency_penalty: float,
         clock: _Clock,
     ) -> None:
-        self._frequency_penalty = frequency_penalty
         self._prompt = prompt
         self._llm = llm
         self._checker = checker
@@ -251,7 +249,6 @@ class _Generation:
             "messages": build_messages(self._prompt),
             "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
             "temperature": temperature,
-            "frequency_penalty": self._frequency_penalty,
             "response_format": RESPONSE_FORMAT,
         }
         if request.seed is not None:

@@ -179,3 +179,9 @@ def test_a_claim_with_stray_characters_of_another_script_is_invented() -> None:
     line = LoreLine("c1", "Saint Orlo", "Ferry crews say that some lamp on Saint Orlo still hums at night.")
     verdict = LexicalGate().check("Ferry crews say that some像 on Saint Orlo still hums at night.", [1], [line])
     assert verdict.status == "invented"
+
+
+@pytest.mark.parametrize("text", ["Oriel Vance and Bo Tarn:", "林默的背景故事："])
+def test_a_label_alone_is_no_claim(text: str) -> None:
+    line = LoreLine("c", "Oriel Vance" if text.isascii() else "林默", f"{text} something follows, 而且很長。")
+    assert LexicalGate().check(text, [1], [line]).status == "invented"

@@ -119,3 +119,18 @@ def test_limits_hold_and_the_order_is_stable() -> None:
         assert lines == select_lines(chunks, "Who tends the lamp?", max_lines=max_lines, max_chars=max_chars)
     assert select([], "anything") == []
     assert len(select(chunks, "?!")) == 6
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "line"),
+    [
+        ("Oriel Vance", "Background of Oriel Vance: Oriel grew up beside the old weir.", "Oriel grew up beside the old weir."),
+        ("Oriel Vance", "Goals of Oriel Vance: Find the map before winter comes back.", None),
+        ("Oriel Vance", "Oriel Vance and Bo Tarn: Oriel owes Bo two boats and a song.", "Oriel owes Bo two boats and a song."),
+        ("Lamp Signals", "Two flashes say: the Lamp Signals office is closed for the day.", None),
+        ("林默", "林默的背景故事：林默的左手是在大停電時為了扶住倒下的神像而壓碎的。", "林默的左手是在大停電時為了扶住倒下的神像而壓碎的。"),
+        ("林默", "林默的目標：在颱風季結束之前把所有的神像都修好一遍。", None),
+    ],
+)  # fmt: skip
+def test_a_sentence_that_names_its_own_subject_needs_no_label(section: str, text: str, line: str | None) -> None:
+    assert select([chunk(text, f"Characters > {section}")], "weir") == [line or text]

@@ -22,10 +22,7 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class LLMProfile:
-    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it.
-
-    `frequency_penalty` is for turns: a model of a few million parameters runs in circles without one.
-    """
+    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it."""
 
     model_id: str
     source: str
@@ -36,7 +33,6 @@ class LLMProfile:
     kv_cache_bytes: int | None = None
     quantization: str | None = None
     gpu_memory_utilization: float | None = None
-    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,6 @@ PROFILES: dict[str, Profile] = {
             max_model_len=2048,
             dtype="float32",
             kv_cache_bytes=192 * MIB,
-            frequency_penalty=0.3,
         ),
         embedder=str(MODELS_DIR / "pocket-embedder"),
         reranker=None,

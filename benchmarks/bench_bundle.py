@@ -26,7 +26,8 @@ MESSAGES = (
     ("lantern_reach", "What happened to the wreck of the Endeavour?"),
     ("neo_taipei", "誰在龍山寺修理神像?"),
 )
-WARM_UP_TURNS = 6
+# Until caches are warm and the routers have seen their replicas.
+WARM_UP_TURNS = 20
 
 
 def main() -> None:

@@ -126,11 +126,17 @@ def _candidates(chunks: Sequence[Chunk]) -> list[_Candidate]:
     found = []
     for rank, chunk in enumerate(chunks):
         title = section_title(chunk.metadata.section)
-        for position, sentence in enumerate(split_sentences(chunk.text)):
-            text = _without_label(" ".join(MARKUP.sub("", sentence).split()), title)
-            if text and text != title:
-                found.append(_Candidate(LoreLine(chunk.id, title, text), rank, position))
+        for position, text in _sentences(chunk.text, title):
+            found.append(_Candidate(LoreLine(chunk.id, title, text), rank, position))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _sentences(text: str, title: str) -> tuple[tuple[int, str], ...]:
+    """The sentences of a chunk as they stand in a prompt, with their positions in it."""
+    plain = (" ".join(MARKUP.sub("", sentence).split()) for sentence in split_sentences(text))
+    bare = ((position, _without_label(sentence, title)) for position, sentence in enumerate(plain))
+    return tuple((position, sentence) for position, sentence in bare if sentence and sentence != title)
 
 
 def _without_label(text: str, title: str) -> str:
@@ -146,12 +152,15 @@ def _without_label(text: str, title: str) -> str:
 def _without_doubles(candidates: list[_Candidate]) -> list[_Candidate]:
     """Drop what another line says in full: chunks overlap, and may begin or end in the middle of a long sentence."""
     keys = ["".join(candidate.line.text.split()) for candidate in candidates]
+    of_section: dict[str, list[int]] = {}
+    for index, candidate in enumerate(candidates):
+        of_section.setdefault(candidate.line.section, []).append(index)
     kept: list[_Candidate] = []
     for index, (candidate, key) in enumerate(zip(candidates, keys, strict=True)):
         is_held = any(
-            key in other and (len(key) < len(other) or before < index)
-            for before, other in enumerate(keys)
-            if before != index and candidates[before].line.section == candidate.line.section
+            key in keys[other] and (len(key) < len(keys[other]) or other < index)
+            for other in of_section[candidate.line.section]
+            if other != index
         )
         if not is_held:
             kept.append(candidate)
@@ -175,6 +184,7 @@ def _with_short_joined(candidates: list[_Candidate]) -> list[_Candidate]:
     return joined
 
 
+@lru_cache(maxsize=4096)
 def _width(text: str) -> float:
     return len(text) + (HAN_WIDTH - 1) * len(HAN_CHARACTER.findall(text))
 

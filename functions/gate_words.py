@@ -46,6 +46,7 @@ def words_against(claim: Claim, line: Claim, title: Claim, known: frozenset[str]
         or _attached(claim, line)
         or _swapped(claim, line)
         or _wrong_subject(claim, line)
+        or _of_another(claim, line)
     )
 
 
@@ -175,22 +176,49 @@ def _wrong_subject(claim: Claim, line: Claim) -> str:
     return ""
 
 
+def _of_another(claim: Claim, line: Claim) -> str:
+    """What a line says of several in one breath ("A burns green, and B burns white") told of the wrong one: the mistake
+    of a copy that jumps from a verb to the same verb further on."""
+    if claim.is_passive != line.is_passive:
+        return ""
+    written = list(_said_of(line))
+    for index, verb, name in _said_of(claim):
+        same_verb = [(place, other) for place, key, other in written if key == verb]
+        if len(same_verb) < 2:
+            continue
+        for unit in claim.units[index + 1 :]:
+            if unit.clause != claim.units[index].clause:
+                break
+            places = [place for place, other in enumerate(line.units) if unit.is_content and other.key == unit.key]
+            owners = [[other for at, other in same_verb if at < place][-1:] for place in places]
+            told_of = [owner[0] for owner in owners if owner]
+            if told_of and not any(owner <= name or name <= owner for owner in told_of):
+                return f"{unit.key} is said of {' '.join(sorted(told_of[0]))}"
+    return ""
+
+
 def _subjects(claim: Claim) -> dict[str, list[set[str]]]:
-    """For each word that a name stands straight before, that name's words. Auxiliaries between them don't count."""
+    """For each word that a name stands straight before, that name's words."""
     found: dict[str, list[set[str]]] = {}
+    for _, verb, name in _said_of(claim):
+        found.setdefault(verb, []).append(name)
+    return found
+
+
+def _said_of(claim: Claim) -> Iterator[tuple[int, str, set[str]]]:
+    """Each word that a name stands straight before, auxiliaries apart: its place, and that name's words."""
     name: set[str] = set()
     clause = 0
-    for unit in claim.units:
+    for index, unit in enumerate(claim.units):
         if unit.is_content and unit.is_capital:
             name = name | {unit.key} if unit.clause == clause else {unit.key}
             clause = unit.clause
         elif unit.is_content:
             if name and unit.clause == clause and unit.value is None:
-                found.setdefault(unit.key, []).append(name)
+                yield index, unit.key, name
             name = set()
         elif unit.key not in AUXILIARIES:
             name = set()
-    return found
 
 
 def _are_joined(one: tuple[str, ...], two: tuple[str, ...], keys: list[str]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 import yaml
 
 from sagaforge.datasets.lore_lines import LoreLine
-from sagaforge.functions.gate import CitationChecker, LexicalGate, Verdict, _read_lines
+from sagaforge.functions.gate import CitationChecker, LexicalGate, Verdict
 from sagaforge.functions.gate_claims import han_negations, han_spelling, read_claim
 from tests.gate_pairs import lore_lines, pairs_of
 
@@ -157,24 +155,6 @@ def test_perturbed_pairs(world: str) -> None:
     assert precision >= 0.98
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_turn_takes_milliseconds(world: str) -> None:
-    """Five sentences against eight lines, nothing cached, CPU time: the cores of a test machine are shared."""
-    pool, rng, times_s = lore_lines(world), random.Random(3), []
-    for _ in range(30):
-        lines = rng.sample(pool, 8)
-        for cache in (read_claim, han_negations, _read_lines):
-            cache.cache_clear()
-        start_s = time.thread_time()
-        gate = LexicalGate(["Mara"])
-        for number in (1, 2, 3, 4, 5):  # one mark of five is wrong
-            gate.check(lines[number - 1].text, [number if number < 5 else 6], lines)
-        times_s.append(time.thread_time() - start_s)
-    print(f"{world}: {sorted(times_s)[15] * 1000:.2f} ms a turn, median")
-    # The aim is 2 ms on a free core; with seven jobs to a core, CPU time itself doubles.
-    assert min(times_s) < 0.004
-
-
 def test_a_claim_with_stray_characters_of_another_script_is_invented() -> None:
     line = LoreLine("c1", "Saint Orlo", "Ferry crews say that some lamp on Saint Orlo still hums at night.")
     verdict = LexicalGate().check("Ferry crews say that some像 on Saint Orlo still hums at night.", [1], [line])
@@ -185,3 +165,17 @@ def test_a_claim_with_stray_characters_of_another_script_is_invented() -> None:
 def test_a_label_alone_is_no_claim(text: str) -> None:
     line = LoreLine("c", "Oriel Vance" if text.isascii() else "林默", f"{text} something follows, 而且很長。")
     assert LexicalGate().check(text, [1], [line]).status == "invented"
+
+
+def test_what_is_said_of_several_is_not_told_of_the_wrong_one() -> None:
+    told = (
+        "The Spindle Light burns green, the Tallowby Light burns amber, and the Far Widow Light burns white all night."
+    )
+    line = LoreLine("c", "Lamp Signals", told)
+    for sentence, status in (
+        ("The Spindle Light burns white all night.", "invented"),
+        ("The Tallowby Light burns green.", "invented"),
+        ("The Spindle Light burns green.", "cited"),
+        ("The Far Widow Light burns white all night.", "cited"),
+    ):
+        assert LexicalGate().check(sentence, [1], [line]).status == status, sentence

@@ -200,12 +200,7 @@ class _Generation:
     """One generation: streamed JSON in, events out; each sentence leaves only after the gate has seen it."""
 
     def __init__(
-        self,
-        prompt: TurnPrompt,
-        llm: LanguageModel,
-        checker: CitationChecker,
-        language: str,
-        clock: _Clock,
+        self, prompt: TurnPrompt, llm: LanguageModel, checker: CitationChecker, language: str, clock: _Clock
     ) -> None:
         self._prompt = prompt
         self._llm = llm

@@ -9,8 +9,8 @@ unused: 11 | votes for a line: 12 | line: 13].
 
 - Layer 0: three heads bring the three tokens before; the fourth brings the number of the line that a token stands in
   (the last marker before it: `\\n[3] `, or `{"lore":[3],"text":"` in the answer; "\\nPlayer: " counts as a line too).
-- Layer 1: two heads go to the place where the same four tokens stood, in the line of the same number, and copy what
-  followed; a third lets a token of the message ask which line holds the same token. Four, because prose repeats its
+- Layer 1: two heads go to the place where the same three tokens stood, in the line of the same number, and copy what
+  followed; a third lets a token of the message ask which line holds the same token. Three, because prose repeats its
   pairs ("one half ... receives one third"), and a copy that matches less jumps from one to the other.
 - Layer 2: one head gathers those votes of the message where the answer opens, and turns them into a line's number.
 
@@ -26,7 +26,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 TOKEN, SKETCH, SKETCH_2, SKETCH_3, LINES = 128, 64, 16, 12, 12
 BEFORE, BEFORE_2, BEFORE_3, VOTES, LINE = 128, 192, 208, 231, 243
-# How many numbers a copying head compares: of the token, of the three before it, and of the line.
+# How many numbers a copying head compares: of the token, of the one before it, of the one before that, and of the line;
+# and how loud the two before are.
 MATCH = (14, 10, 6, 6)
 NEAR, FAR = 2.2, 2.0
 # The sketch of the third token before holds the last rows of the second's.

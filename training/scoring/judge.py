@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from statistics import median_high
 
+from sagaforge.datasets.text import HAN_CHARACTER
 from sagaforge.schemas import Turn
 from sagaforge.training.scoring.worlds import Case, Fact, ScoredWorld
 
-HAN = re.compile(r"[\u4e00-\u9fff]")
 LATIN = re.compile(r"[A-Za-z]{2,}")
+# What a verdict says yes or no to → the share that is reported of it.
+SHARES = {
+    "found": "citation_recall",
+    "silent": "unanswerable_uncited",
+    "named": "name_right",
+    "chosen": "choices_follow",
+    "kept": "language_kept",
+    "repeated": "repetition",
+}
 
 
 @dataclass(frozen=True)
@@ -39,18 +49,19 @@ class Verdict:
 def judge(turn: Turn, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
     """Judge a turn; `section_of` gives the heading of each chunk that it cites."""
     cited = [sentence for sentence in turn.sentences if sentence.citations]
-    held, found = 0, False
+    num_stated, num_held, found = 0, 0, False
     for sentence in cited:
-        sections = {section_of[chunk_id] for chunk_id in sentence.citations}
-        facts = [fact for fact in world.facts if fact.section in sections and states(sentence.text, fact, world)]
-        held += bool(facts)
-        found = found or any(fact.section == case.section for fact in facts)
+        facts = [fact for fact in world.facts if states(sentence.text, fact, world)]
+        here = {fact.section for fact in facts} & {section_of[chunk_id] for chunk_id in sentence.citations}
+        num_stated += bool(facts)
+        num_held += bool(here)
+        found = found or case.section in here
     texts = [choice.text.casefold() for choice in turn.choices]
     sentences = [sentence.text for sentence in turn.sentences]
     return Verdict(
         num_cited=len(cited),
-        num_held=held,
-        num_stated=sum(any(states(s.text, fact, world) for fact in world.facts) for s in cited),
+        num_held=num_held,
+        num_stated=num_stated,
         found=found if case.section else None,
         silent=None if case.section else not cited,
         named=_holds(turn.narration, case.name) if case.section else None,
@@ -73,21 +84,18 @@ def states(sentence: str, fact: Fact, world: ScoredWorld) -> bool:
 
 
 def shares(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The verdicts as shares of what each can be said of, 0 to 1; `chars` and `seconds` are medians."""
+    """The verdicts (one or more) as shares of what each can be said of, 0 to 1; `chars` and `seconds` are medians."""
     all_of = list(verdicts)
     num_cited = sum(verdict.num_cited for verdict in all_of)
     report = {
         "citation_precision": _share(sum(verdict.num_held for verdict in all_of), num_cited),
         "facts_right": _share(sum(verdict.num_stated for verdict in all_of), num_cited),
     }
-    renamed = {"found": "citation_recall", "silent": "unanswerable_uncited", "named": "name_right"}
-    renamed |= {"chosen": "choices_follow", "kept": "language_kept", "repeated": "repetition"}
-    for item in fields(Verdict):
-        if item.name in renamed:
-            said = [value for verdict in all_of if (value := getattr(verdict, item.name)) is not None]
-            report[renamed[item.name]] = _share(sum(said), len(said))
-    report["chars"] = _median(verdict.num_chars for verdict in all_of)
-    report["seconds"] = round(_median(verdict.seconds for verdict in all_of), 3)
+    for field, name in SHARES.items():
+        said = [value for verdict in all_of if (value := getattr(verdict, field)) is not None]
+        report[name] = _share(sum(said), len(said))
+    report["chars"] = median_high(verdict.num_chars for verdict in all_of)
+    report["seconds"] = round(median_high(verdict.seconds for verdict in all_of), 3)
     return report
 
 
@@ -99,14 +107,9 @@ def _holds(text: str, part: str) -> bool:
 
 
 def _is_in(language: str, text: str) -> bool:
-    num_han, num_latin = len(HAN.findall(text)), len(LATIN.findall(text))
+    num_han, num_latin = len(HAN_CHARACTER.findall(text)), len(LATIN.findall(text))
     return num_han > num_latin if language.startswith("zh") else num_han == 0
 
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 3) if whole else 0.0
-
-
-def _median(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else 0.0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from statistics import fmean, stdev
 from typing import Protocol
 
+from sagaforge.datasets.lore_lines import section_title
 from sagaforge.schemas import Chunk, Turn, TurnRequest
 from sagaforge.training.scoring.judge import Verdict, judge, shares
 from sagaforge.training.scoring.worlds import Case, ScoredWorld
@@ -46,7 +47,7 @@ def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float
         seconds = time.perf_counter() - began
         for chunk_id in turn.citations:
             if chunk_id not in sections:
-                sections[chunk_id] = bundle.chunk(world.world_id, chunk_id).metadata.section.split(" > ")[-1]
+                sections[chunk_id] = section_title(bundle.chunk(world.world_id, chunk_id).metadata.section)
         verdicts.append(judge(turn, case, world, sections, seconds))
         on_turn(case, turn, verdicts[-1])
     return shares(verdicts)

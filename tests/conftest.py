@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from tests.fakes import House
 
+# Before anything imports Ray. Else a call of a test's leftover handle, on a thread of its own, starts a cluster while the
+# next test starts its own, and that one fails. What needs a cluster here asks for it.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 TESTS_DIR = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "gpu")
 

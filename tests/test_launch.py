@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sagaforge import launch
-from sagaforge.errors import InvalidInput
+from sagaforge import app, launch
+from sagaforge.errors import InvalidInput, StorageUnavailable
 from sagaforge.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,3 +170,15 @@ def test_a_failed_deployment_is_told_with_its_cause(tmp_path: Path, monkeypatch:
         monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
         assert launch._deploy_failure() == ""
         server.shutdown()
+
+
+def test_behind_haproxy_a_bundle_without_a_key_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There every caller has this machine's address; `serve deploy` may well listen on others."""
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.delenv(app.EXPOSURE_CHECKED, raising=False)
+    with pytest.raises(InvalidInput, match="SAGAFORGE_API_KEY"):
+        app.build({"storage": str(tmp_path)})
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(StorageUnavailable):
+        app.build({"storage": str(blocked / "below"), "api_key": "a-key-of-some-length"})

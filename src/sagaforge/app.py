@@ -6,13 +6,18 @@ bound to it.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ray.serve import Application
 
+from sagaforge.errors import InvalidInput
 from sagaforge.profiles import get_profile
 from sagaforge.settings import Settings, load_settings
 from sagaforge.storage import Storage
+
+# Set by whoever has made sure that Serve listens where `Settings.check_exposure` allows it (launch.py).
+EXPOSURE_CHECKED = "SAGAFORGE_EXPOSURE_CHECKED"
 
 
 def build(args: dict[str, Any] | None = None) -> Application:
@@ -22,18 +27,20 @@ def build(args: dict[str, Any] | None = None) -> Application:
         args: settings that override the environment, from `args:` in the Serve config file.
 
     Raises:
-        InvalidInput: a setting is wrong; the message names its variable.
+        InvalidInput: a setting is wrong, or callers could not be told apart; the message names its variable.
         StorageUnavailable: the storage root can't be written.
     """
-    # Ray's LLM server imports vLLM, so it waits until somebody really builds.
+    settings = load_settings(**(args or {}))
+    check_callers_are_known(settings)
+    profile = get_profile(settings.profile)
+    storage = make_storage(settings)
+    storage.check_writable()
+
+    # Ray's LLM server imports vLLM, so it waits until all is checked.
     from sagaforge.deployments.ingress import Ingress
     from sagaforge.deployments.llm import build_llm
     from sagaforge.deployments.retrieval import Retrieval
 
-    settings = load_settings(**(args or {}))
-    profile = get_profile(settings.profile)
-    storage = make_storage(settings)
-    storage.check_writable()
     return Ingress.bind(  # type: ignore[attr-defined]
         settings,
         profile,
@@ -41,6 +48,16 @@ def build(args: dict[str, Any] | None = None) -> Application:
         llm=build_llm(profile.llm),
         retrieval=Retrieval.bind(storage, profile.embedder, profile.reranker),  # type: ignore[attr-defined]
     )
+
+
+def check_callers_are_known(settings: Settings) -> None:
+    """Without a key only this machine is answered, and behind Ray's HAProxy everybody has its address."""
+    is_hidden = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" and EXPOSURE_CHECKED not in os.environ
+    if is_hidden and settings.api_key is None:
+        raise InvalidInput(
+            "Behind HAProxy (RAY_SERVE_ENABLE_HA_PROXY=1) every caller looks as if it were on this machine. Set "
+            "SAGAFORGE_API_KEY, or start Ray without that variable."
+        )
 
 
 def make_storage(settings: Settings) -> Storage:

@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 import yaml
 
-from sagaforge.app import make_storage
+from sagaforge.app import EXPOSURE_CHECKED, make_storage
 from sagaforge.errors import InvalidInput, SagaForgeError
 from sagaforge.profiles import get_profile
 from sagaforge.settings import Settings, load_settings
@@ -118,7 +118,7 @@ def write_config(source: dict[str, Any], settings: Settings, folder: Path) -> Pa
 
 def process_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """The environment of Ray's processes; `folder` is this bundle's own."""
-    environment = {**PROCESS_ENVIRONMENT, **_haproxy_environment(folder), **os.environ}
+    environment = {**PROCESS_ENVIRONMENT, **_haproxy_environment(folder), **os.environ, EXPOSURE_CHECKED: "1"}
     if Path(get_profile(settings.profile).llm.source).is_dir():
         # Everything is on disk: keep the libraries from asking a hub about it.
         environment.setdefault("HF_HUB_OFFLINE", "1")

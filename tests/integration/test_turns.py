@@ -20,6 +20,13 @@ def test_both_sample_worlds_are_there_when_it_is_ready(bundle: Bundle) -> None:
     assert worlds["neo_taipei"]["language"] == "zh-Hant"
 
 
+def test_without_a_key_a_caller_that_a_proxy_forwards_is_refused(bundle: Bundle) -> None:
+    with bundle.client() as client:
+        answer = client.get("/worlds", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert answer.status_code == 403
+    assert "SAGAFORGE_API_KEY" in answer.json()["detail"]
+
+
 def test_the_seeds_own_turn_example_works_as_it_stands(bundle: Bundle) -> None:
     example = {
         "message": "告訴我關於 Alice 的故事",

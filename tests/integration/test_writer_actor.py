@@ -22,7 +22,6 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.shutdown()  # a handle of an earlier test may have connected again while it was collected
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import LANGUAGES, TurnPrompt, build_messages
 from sagaforge.schemas import ModelTurn
-from sagaforge.training.pocket_llm import score, tokenizer, worldgen
+from sagaforge.training.pocket_llm import facts, score, tokenizer, worldgen
 
 MODEL = Path(__file__).parent.parent / "models" / "pocket-llm"
 SEEDS = range(40)
@@ -40,6 +41,29 @@ def test_held_out_scenes_are_others(scenes: list[worldgen.Scene]) -> None:
     held_out = [worldgen.make_scene(seed, "en", held_out=True) for seed in SEEDS]
     texts = {line.text for scene in scenes for line in scene.prompt.lore}
     assert not texts & {line.text for scene in held_out for line in scene.prompt.lore}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_relation_keeps_ways_for_the_score_alone(language: str) -> None:
+    forms = facts.forms(language)
+    assert len({form.relation for form in forms}) == len(forms) >= 40
+    for form in forms:
+        for seen, held_out in zip(form.ways(held_out=False), form.ways(held_out=True), strict=True):
+            assert len(seen) >= 3
+            assert len(held_out) >= 2
+            assert not set(seen) & set(held_out), form.relation
+        assert all(f"{{{form.about[0]}}}" in told for told in form.told + form.told_held_out), form.relation
+
+
+def test_what_nothing_answers_is_named_by_no_line(scenes: list[worldgen.Scene]) -> None:
+    """A name that is nearly one of the lore's is still another name."""
+    maker = worldgen.SceneMaker(random.Random(1), "en")
+    for _ in range(50):
+        cast = maker.cast()
+        lines = maker.lore(cast, 0.3)
+        message, name = maker.unanswerable(cast, lines)
+        assert name in message
+        assert not any(name in f"{line.section} {line.text}" for line in lines)
 
 
 def test_every_target_is_a_turn_that_cites_what_it_tells(scenes: list[worldgen.Scene]) -> None:

@@ -14,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 # Names that are kept for the held-out score never occur in training, nor do these parts of names.
-HELD_OUT_EN = ("zor", "quil", "wyn", "thra", "oph")
-HELD_OUT_ZH = "霽嵐棠硯鷺"
+HELD_OUT_EN = tuple(
+    "zor quil wyn thra oph brae cyr dwe kho pha sven vash xan yth gna ebb ruk ogh tiv nue jas heb".split()
+)
+HELD_OUT_ZH = "霽嵐棠硯鷺瀾韶璟翎岑杳筠黛"
 
 EN_ONSETS = (
     "b br c ch cl cr d dr el f fl g gr h il is j k kel l m mar mir n or os p pr r ren s sel sh sil st t tal th tor tr"
@@ -48,6 +50,9 @@ EN_JOBS = """smith baker captain clerk courier doctor engineer farmer ferryman f
 innkeeper judge keeper librarian locksmith mechanic merchant miner monk musician painter pilot porter priest sailor scholar
 smuggler soldier spy tailor teacher thief watchmaker weaver witch archivist broker cook dancer detective diver drummer
 fixer glassblower gravedigger hacker herbalist mayor medic nurse poet puppeteer sculptor singer surgeon trader""".split()
+EN_KIN = "sister brother mother father uncle aunt cousin daughter son nephew".split()
+EN_EVENT_HEADS = "War Plague Flood Fire Festival Feast Trial Uprising Siege Famine Winter March Accord Race".split()
+EN_GROUP_HEADS = "Guild Council Brotherhood Company Order Union Society Syndicate Circle Sisters Crew Court".split()
 EN_TIMES = """at dawn|at dusk|at midnight|at noon|every winter|in the spring|after the flood|before the war|on market days
 during the storm|on the third night|in the year of the fire|at low tide|at high tide|when the bells ring|every ninth day
 on the first of the month|in late autumn|after the harvest|an hour before sunrise|once a year|on rainy nights""".replace(
@@ -87,6 +92,9 @@ ZH_JOBS = (
     " 技師 商人 礦工 僧侶 樂師 畫家 飛行員 搬運工 祭司 水手 學者 走私客 士兵 間諜 裁縫 教師 小偷 鐘錶匠 織工 女巫 檔案員"
     " 掮客 廚師 舞者 偵探 潛水員 駭客 草藥師 市長 護士 詩人 雕刻家 歌手"
 ).split()
+ZH_KIN = "姊姊 哥哥 弟弟 妹妹 母親 父親 叔叔 阿姨 表弟 女兒 兒子 外甥".split()
+ZH_EVENT_HEADS = "戰爭 之亂 瘟疫 洪水 大火 節 祭典 審判 起義 圍城 饑荒 協議".split()
+ZH_GROUP_HEADS = "公會 議會 兄弟會 商會 教團 工會 幫 會社 聯盟 法庭".split()
 ZH_TIMES = (
     "黎明時 黃昏時 午夜 正午 每年冬天 春天時 洪水過後 戰爭之前 趕集的日子 暴風雨中 第三夜 大火那一年 退潮時 漲潮時"
     " 鐘聲響起時 每隔九天 每月初一 深秋 收成之後 日出前一小時 每年一次 下雨的夜裡"
@@ -178,8 +186,7 @@ def en_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> s
 
 def en_place(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
     head = rng.choice(EN_PLACE_HEADS)
-    front = [en_name(rng, held_out), rng.choice(EN_ADJECTIVES).capitalize(), lexicon.en_word(rng).capitalize()]
-    name = f"{front[0] if held_out else rng.choice(front)} {head}"
+    name = f"{_en_front(rng, lexicon, held_out)} {head}"
     return f"the {name}" if rng.random() < 0.35 else name
 
 
@@ -191,11 +198,42 @@ def en_thing(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> st
     return f"{rng.choice(EN_ADJECTIVES) if kind < 0.8 else lexicon.en_word(rng)} {noun}"
 
 
+def en_event(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+    """An event, as it stands within a sentence: "the Amber War"."""
+    return f"the {_en_front(rng, lexicon, held_out)} {rng.choice(EN_EVENT_HEADS)}"
+
+
+def en_group(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+    return f"the {_en_front(rng, lexicon, held_out)} {rng.choice(EN_GROUP_HEADS)}"
+
+
+def _en_front(rng: random.Random, lexicon: Lexicon, held_out: bool) -> str:
+    if held_out:
+        return en_name(rng, held_out)
+    return rng.choice([en_name(rng), rng.choice(EN_ADJECTIVES).capitalize(), lexicon.en_word(rng).capitalize()])
+
+
+def zh_event(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+    return _zh_front(rng, lexicon, held_out) + rng.choice(ZH_EVENT_HEADS)
+
+
+def zh_group(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+    return _zh_front(rng, lexicon, held_out) + rng.choice(ZH_GROUP_HEADS)
+
+
+def _zh_front(rng: random.Random, lexicon: Lexicon, held_out: bool) -> str:
+    if held_out:
+        return rng.choice(HELD_OUT_ZH) + rng.choice(ZH_PLACE_FRONT)
+    if rng.random() < 0.3:
+        return lexicon.zh_word(rng)[:2]
+    return rng.choice(ZH_PLACE_FRONT) + rng.choice(ZH_PLACE_FRONT)
+
+
 def zh_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
     given = [char for char in ZH_GIVEN if char not in HELD_OUT_ZH] if not held_out else list(HELD_OUT_ZH)
     kind = rng.random()
     if kind < 0.55 or held_out:
-        return rng.choice(ZH_SURNAMES) + rng.choice(given) + (rng.choice(ZH_GIVEN) if rng.random() < 0.7 else "")
+        return rng.choice(ZH_SURNAMES) + rng.choice(given) + (rng.choice(given) if rng.random() < 0.7 else "")
     if kind < 0.75:
         return "".join(rng.choice(ZH_SYLLABLES) for _ in range(rng.randint(2, 4)))
     if kind < 0.85:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sagaforge.training.pocket_llm import banks, facts, lexicon
@@ -25,6 +26,7 @@ class Line:
     questions: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     slots: dict[str, str] = field(default_factory=dict)
+    relation: str = ""
 
 
 class LoreMaker:
@@ -48,6 +50,12 @@ class LoreMaker:
     def thing(self) -> str:
         return (lexicon.zh_thing if self.zh else lexicon.en_thing)(self.rng, self.words, self.held_out)
 
+    def event(self) -> str:
+        return (lexicon.zh_event if self.zh else lexicon.en_event)(self.rng, self.words, self.held_out)
+
+    def group(self) -> str:
+        return (lexicon.zh_group if self.zh else lexicon.en_group)(self.rng, self.words, self.held_out)
+
     def word(self) -> str:
         return self.words.zh_word(self.rng) if self.zh else self.words.en_word(self.rng)
 
@@ -65,41 +73,95 @@ class LoreMaker:
             "people": [self.person() for _ in range(self.rng.randint(2, 4))],
             "places": [self.place() for _ in range(self.rng.randint(1, 3))],
             "things": [self.thing() for _ in range(self.rng.randint(2, 4))],
+            "events": [self.event()],
+            "groups": [self.group()],
         }
         cast["hub"] = [self.rng.choice(cast[self.rng.choice(["people", "places", "things"])])]
         return cast
 
-    def fact(self, cast: dict[str, list[str]]) -> Line:
-        """A line from a form of fact."""
-        form = self.rng.choice(facts.ZH_FACTS if self.zh else facts.EN_FACTS)
+    def focus(self, cast: dict[str, list[str]]) -> tuple[str, str]:
+        """A slot and the name that fills it: whom or what most lines of a scene are about, as they are in play."""
+        slot, names = self.rng.choice(
+            [("a", "people")] * 5 + [("p", "places")] * 4 + [("t", "things")] * 5 + [("e", "events"), ("g", "groups")]
+        )
+        return slot, self.rng.choice(cast[names])
+
+    def slots(self, cast: dict[str, list[str]]) -> dict[str, str]:
+        """What fills the slots of a form."""
         people = self.rng.sample(cast["people"], 2)
         places = self.rng.sample(cast["places"] + [self.place()], 2)
         things = self.rng.sample(cast["things"], 2)
-        slots = {
+        return {
             "a": people[0],
             "b": people[1],
             "p": places[0],
             "q": places[1],
             "t": things[0],
             "u": things[1],
+            "e": self.rng.choice(cast["events"]),
+            "g": self.rng.choice(cast["groups"]),
             "w": self.pick(lexicon.EN_JOBS, lexicon.ZH_JOBS),
+            "k": self.pick(lexicon.EN_KIN, lexicon.ZH_KIN),
             "m": self.pick(lexicon.EN_TIMES, lexicon.ZH_TIMES),
             "f": self.pick(lexicon.EN_ABSTRACT, lexicon.ZH_ABSTRACT),
             "n": str(self.rng.choice([self.rng.randint(2, 20), self.rng.randint(20, 3000)])),
             "x": self.word(),
             "y": self.word(),
         }
-        told = _fill(self.rng.choice(form.told), slots)
-        if self.chance(0.3):
+
+    def fact(self, cast: dict[str, list[str]], focus: tuple[str, str] | None = None, used: Sequence[str] = ()) -> Line:
+        """A line from a form of fact; about `focus`, and of a relation that is not in `used`, where they are given."""
+        choices = [form for form in facts.forms("zh" if self.zh else "en") if form.relation not in used]
+        slots = self.slots(cast)
+        if focus:
+            slot, name = focus
+            others = [other for other, filled in slots.items() if filled == name and other != slot]
+            for other in others:
+                slots[other] = slots[slot]
+            slots[slot] = name
+            about = [form for form in choices if slot in form.about]
+            of_subject = [form for form in about if form.about[0] == slot] if self.chance(0.75) else []
+            choices = of_subject or about or choices
+        form = self.rng.choice(choices)
+        ways_told, ways_asked = form.ways(self.held_out)
+        told = fill(self.rng.choice(ways_told), slots)
+        if self.chance(0.25):
             told = self.extended(told)
-        questions = [_fill(question, slots) for question in form.asked]
-        subject = slots[form.about[0]] if form.about[0] in slots else places[0]
+        questions = [fill(question, slots) for question in ways_asked]
+        subject = slots[form.about[0]]
         section = title_of(subject) if self.chance(0.75) else self.heading(cast)
         text = told
         if section == title_of(subject) and not section.startswith("The ") and self.chance(0.35):
             text, told = self.with_pronoun(told, subject, form.about[0])
-        names = [slots[letter] for letter in form.about if letter in slots and letter in "abpqtu"]
-        return Line(section, text, told, questions, names, slots)
+        names = [slots[slot] for slot in form.about if slot in facts.NAME_SLOTS]
+        return Line(section, text, told, questions, names, slots, form.relation)
+
+    def unanswerable(self, cast: dict[str, list[str]], lines: Sequence[Line]) -> tuple[str, str]:
+        """A message about a name that the lore lacks, and the name. Half of the names are nearly one that it has."""
+        slot, names, make = self.rng.choice(
+            [("a", "people", self.person), ("p", "places", self.place), ("t", "things", self.thing)]
+        )
+        known = " ".join(f"{line.section} {line.text}" for line in lines)
+        name = ""
+        while not name or name in known:
+            name = self.twin(self.rng.choice(cast[names])) if self.chance(0.5) else make()
+        form = self.rng.choice(facts.forms("zh" if self.zh else "en"))
+        ways = [way for way in form.ways(self.held_out)[1] if f"{{{slot}}}" in way]
+        if ways and self.chance(0.7):
+            return fill(self.rng.choice(ways), self.slots(cast) | {slot: name}), name
+        return self.pick(banks.EN_ABOUT, banks.ZH_ABOUT).format(o=name), name
+
+    def twin(self, name: str) -> str:
+        """Another name that shares a part with this one."""
+        if self.zh:
+            at = self.rng.randrange(len(name))
+            return name[:at] + self.rng.choice(self.words.zh_chars[:1500]) + name[at + 1 :]
+        first, *rest = name.removeprefix("the ").split()
+        new = lexicon.en_name(self.rng, self.held_out)
+        if not rest:
+            return first[:2] + new.lower()[-4:]
+        rest_or_new = [first, new] if self.chance(0.3) else [new if first[0].isupper() else new.lower(), *rest]
+        return " ".join(rest_or_new)
 
     def with_pronoun(self, told: str, subject: str, kind: str) -> tuple[str, str]:
         """The line with its leading subject as a pronoun, and as narrated: with the name."""
@@ -107,8 +169,8 @@ class LoreMaker:
             return told, told
         rest = told[len(subject) :]
         if self.zh:
-            return ("它" if kind in "pqtu" else self.rng.choice("他她")) + rest, told
-        pronoun = "It" if kind in "pqtu" else self.rng.choice(["He", "She"])
+            return ("它" if kind in "ptueg" else self.rng.choice("他她")) + rest, told
+        pronoun = "It" if kind in "ptueg" else self.rng.choice(["He", "She"])
         return pronoun + rest, told
 
     def extended(self, text: str) -> str:
@@ -302,22 +364,41 @@ class LoreMaker:
     def lore(self, cast: dict[str, list[str]], wildness: float) -> list[Line]:
         # The bundle's profile gives the pocket model three lines.
         count = self.rng.choice([1, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8])
-        lines = [self.wild(cast) if self.chance(wildness) else self.fact(cast) for _ in range(count)]
+        focus = self.focus(cast) if self.chance(0.55) else None
+        lines: list[Line] = []
+        for _ in range(count):
+            if self.chance(wildness * (0.4 if focus else 1.0)):
+                lines.append(self.wild(cast))
+            elif focus and self.chance(0.85):
+                lines.append(self.fact(cast, focus, [line.relation for line in lines]))
+            else:
+                lines.append(self.fact(cast))
         # Sections come in runs, as the sentences of one chunk do.
         for before, line in itertools.pairwise(lines):
-            if self.chance(0.35) and line.told == line.text:
+            if self.chance(0.35) and line.told == line.text and not focus:
                 line.section = before.section
         # A line may hold two short sentences, as joined lines do in play; it is told whole.
         for line in lines:
-            extra = self.wild(cast).text
-            if self.chance(0.1) and len(line.text) + len(extra) < (80 if self.zh else 200):
+            extra = (self.wild(cast) if self.chance(0.5) else self.fact(cast)).told
+            if self.chance(0.12) and len(line.text) + len(extra) < (80 if self.zh else 200):
                 space = "" if self.zh else " "
                 line.text, line.told = f"{line.text}{space}{extra}", f"{line.told}{space}{extra}"
+            elif self.chance(0.1) and line.told == line.text:
+                line.text = line.told = self.labelled(line)
         for line in lines:
             line.told = curly(line.told)
         return lines
 
-    # --- prompts ---
+    def labelled(self, line: Line) -> str:
+        """The line behind a label, as a pack's fields stand in their chunk ("Goal of Oriel: …")."""
+        if self.zh:
+            label = self.rng.choice(["目標", "背景", "地點", "外貌", "弱點", "祕密", "備註", self.word()])
+            return self.rng.choice([f"{line.section}的{label}：", f"{label}：", f"{label}: "]) + line.text
+        label = self.rng.choice(["Goal", "Background", "Location", "Looks", "Fear", "Secret", "Note", self.word()])
+        label = label.capitalize()
+        return (
+            self.rng.choice([f"{label} of {line.section}: ", f"{label}: ", f"{line.section}'s {label}: "]) + line.text
+        )
 
 
 def curly(text: str) -> str:
@@ -340,7 +421,7 @@ def title_of(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-def _fill(form: str, slots: dict[str, str]) -> str:
+def fill(form: str, slots: dict[str, str]) -> str:
     """The form with its slots filled; "the the" and small first letters mended."""
     text = form.format(**slots)
     text = re.sub(r"\b([Tt]he) the ", r"\1 ", text)

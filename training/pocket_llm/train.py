@@ -36,9 +36,9 @@ class Config:
     heads: int = 4
     feed_forward: int = 512
     rope_theta: float = 1_000_000.0
-    rows: int = 16
-    width: int = 384
-    learned_per_step: int = 2400
+    rows: int = 12
+    width: int = 512
+    learned_per_step: int = 2500
     matrix_rate: float = 2e-3
     vector_rate: float = 1e-3
     set_by_hand_rate: float = 3e-4

@@ -14,7 +14,7 @@ from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
 from sagaforge.training.pocket_llm import banks, facts
-from sagaforge.training.pocket_llm.lore import Line, LoreMaker
+from sagaforge.training.pocket_llm.lore import Line, LoreMaker, title_of
 
 
 @dataclass
@@ -84,26 +84,23 @@ class SceneMaker(LoreMaker):
         kind = self.rng.random()
         chosen: list[int] = []
         about = ""
-        if not lines or kind < 0.16:
-            about = missing = self.rng.choice([self.person, self.place, self.thing])()
-            if kind < 0.04 or (not lines and self.chance(0.5)):
-                missing, message = "", self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE)
-                about = ""
-            elif self.zh:
-                message = self.pick([], banks.ZH_ABOUT).format(o=about)
+        if not lines or kind < 0.18:
+            if kind < 0.03 or (not lines and self.chance(0.5)):
+                message = self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE)
             else:
-                message = self.rng.choice(banks.EN_ABOUT).format(o=about)
-        elif kind < 0.60:
+                message, missing = self.unanswerable(cast, lines)
+                about = missing
+        elif kind < 0.64:
             # Retrieval ranks: what answers is usually near the top.
-            near_top = self.rng.choice([1, 3, 3, len(lines)])
-            index = self.rng.randrange(min(near_top, len(lines)))
+            index = 0 if self.chance(0.4) else self.rng.randrange(min(4, len(lines)))
             message, about = self.ask(lines[index])
             chosen = self.also(lines, index)
-        elif kind < 0.76:
-            index = self.rng.randrange(len(lines))
-            about = lines[index].section
+        elif kind < 0.78:
+            line = self.rng.choice(lines)
+            about = self.rng.choice(line.names) if line.names and self.chance(0.3) else line.section
             message = self.pick(banks.EN_ABOUT, banks.ZH_ABOUT).format(o=about)
-            chosen = [n for n, line in enumerate(lines) if line.section == about][:2]
+            chosen = [n for n, line in enumerate(lines) if line.section == title_of(about)][:2]
+            chosen = chosen or [n for n, line in enumerate(lines) if about in line.told][:1]
         elif kind < 0.84:
             message, chosen = (
                 self.pick(banks.EN_OPEN, banks.ZH_OPEN),
@@ -140,7 +137,7 @@ class SceneMaker(LoreMaker):
     def also(self, lines: list[Line], index: int) -> list[int]:
         """The asked line, and sometimes the next one of the same section, which goes on from it."""
         follows = index + 1 < len(lines) and lines[index + 1].section == lines[index].section
-        return [index, index + 1] if follows and self.chance(0.25) else [index]
+        return [index, index + 1] if follows and self.chance(0.12) else [index]
 
     def act(
         self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]], who: str
@@ -174,8 +171,11 @@ class SceneMaker(LoreMaker):
         named = [line.section for line in lines]
         named += [*prompt.people_here, *([prompt.location] if prompt.location else [])]
         named += [name for line in lines for name in line.names if name in line.text]
-        ordered = list(dict.fromkeys([about, *named] if about else named))
-        return [name for name in ordered if 0 < len(name) <= 40]
+        # "The Unlit" of a heading is "the Unlit" of a sentence: offered once, as it is met first.
+        distinct: dict[str, str] = {}
+        for name in [about, *named]:
+            distinct.setdefault(name.casefold().removeprefix("the "), name)
+        return [name for name in distinct.values() if 0 < len(name) <= 40]
 
     def dialogues(self, near: list[str], entities: list[str], mood: str, answered: bool) -> list[ModelDialogue]:
         if not near or not self.chance(0.9):

@@ -8,7 +8,10 @@ import random
 from dataclasses import dataclass
 
 from sagaforge.training.pocket_llm import banks
-from sagaforge.training.pocket_llm.lore import LoreMaker, title_of
+from sagaforge.training.pocket_llm.lore import Line, LoreMaker, title_of
+
+# Names by kind, as `LoreMaker.cast` draws them.
+Cast = dict[str, list[str]]
 
 FACTS_PER_CAST = 9
 SHARE_UNANSWERABLE = 0.2
@@ -56,19 +59,24 @@ def make_world(seed: int, language: str, num_cases: int) -> ScoredWorld:
     sections: dict[str, list[Fact]] = {}
     texts: dict[str, list[str]] = {}
     asked: list[Case] = []
+    casts: list[Cast] = []
+    every_line: list[Line] = []
     while len(asked) < 2 * num_cases:
         cast = maker.cast()
+        lines: list[Line] = []
         for _ in range(FACTS_PER_CAST):
-            line = maker.fact(cast)
-            if not line.names:
-                continue
+            # Each relation once: a second debt of one person would be a second right answer.
+            line = maker.fact(cast, used=[line.relation for line in lines])
+            lines.append(line)
             section = title_of(line.names[0])
             fact = Fact(section, line.told, tuple(value for value in line.slots.values() if value in line.told))
             sections.setdefault(section, []).append(fact)
             # Under its own heading a sentence may begin with a pronoun.
             texts.setdefault(section, []).append(line.text if line.section == section else line.told)
             asked.append(Case(rng.choice(line.questions), section, line.names[0]))
-    cases = [_case(rng, maker, case) for case in rng.sample(asked, num_cases)]
+        casts.append(cast)
+        every_line += lines
+    cases = [_case(rng, maker, case, rng.choice(casts), every_line) for case in rng.sample(asked, num_cases)]
     title = "Score" if language == "en" else "評分"
     space = " " if language == "en" else ""
     body = "".join(f"## {section}\n\n{space.join(parts)}\n\n" for section, parts in texts.items())
@@ -81,11 +89,12 @@ def make_world(seed: int, language: str, num_cases: int) -> ScoredWorld:
     )
 
 
-def _case(rng: random.Random, maker: LoreMaker, case: Case) -> Case:
-    about = maker.pick(banks.EN_ABOUT, banks.ZH_ABOUT)
+def _case(rng: random.Random, maker: LoreMaker, case: Case, cast: Cast, lines: list[Line]) -> Case:
+    """The case itself, or a message about its subject, or one of a cast's kind that no line answers."""
     if rng.random() < SHARE_UNANSWERABLE:
-        unknown = rng.choice([maker.person, maker.place, maker.thing])()
-        return Case(about.format(o=unknown), "", unknown)
+        message, unknown = maker.unanswerable(cast, lines)
+        return Case(message, "", unknown)
     if rng.random() < SHARE_ABOUT:
+        about = maker.pick(banks.EN_ABOUT, banks.ZH_ABOUT)
         return Case(about.format(o=case.name), case.section, case.name)
     return case

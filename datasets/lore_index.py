@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 READ_CONSISTENCY = timedelta(seconds=1)
 MIN_CANDIDATES = 50  # per arm; what one arm ranks 30th the other may know to be first
-VECTOR_WEIGHT = 0.7  # against 1 for BM25, both scaled to at most 1
+# Against 1 for BM25, both scaled to at most 1. More lets a static embedder overrule words that a question shares with
+# its answer, less finds fewer answers in other words (benchmarks/bench_retrieval.py, tests/test_lore_index.py).
+VECTOR_WEIGHT = 0.2
 SINGLE_HAN_BOOST = 0.5  # pairs of characters carry the meaning, single ones decide between equals
 MAX_QUERY_TERMS = 256
 MAX_OPEN_TABLES = 64

@@ -267,8 +267,11 @@ class _Generation:
         lore = self._prompt.lore
         text = without_stutter(element.text)
         verdict = self._checker.check(text, element.lore, lore)
-        citations = list(dict.fromkeys(lore[number - 1].chunk_id for number in verdict.citations))
-        sentence = Sentence(text=text, citations=citations, status=verdict.status)
+        citations, claimed = (
+            list(dict.fromkeys(lore[number - 1].chunk_id for number in numbers if 1 <= number <= len(lore)))
+            for numbers in (verdict.citations, element.lore)
+        )
+        sentence = Sentence(text=text, citations=citations, status=verdict.status, claimed=claimed)
         self._sentences.append(sentence)
         self._clock.add("gate", time.perf_counter() - started)
         return TurnEvent(event="sentence", data=sentence.model_dump())

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from sagaforge.cli.output import clean
 from sagaforge.cli.world import pack
-from tests.scripted_bundle import TIDE, Bundle, document, holodeck, problem, serving
+from tests.scripted_bundle import LIGHT, TIDE, Bundle, document, holodeck, problem, serving
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,31 @@ def test_list_show_and_search(bundle: Bundle) -> None:
     assert "1. Mara · lorebook.md (0.900)" in holodeck("world", "search", "harbour", "clock").stdout
     found = document(holodeck("world", "search", "harbour", "clock", "--top-k", "1", "--rerank", "--json"))
     assert [piece["id"] for piece in found["chunks"]] == [TIDE]
+
+
+# --- models: `score` plays a real bundle in tests/integration/test_docs_run.py -------------------------------------
+
+
+def test_answers_are_laid_beside_the_lore_they_cite(bundle: Bundle, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Who is Mara?\n\n[bold]?\n", encoding="utf-8")
+    shown = holodeck("models", "read", "harbour", str(questions)).stdout
+    assert "[bold]?" in shown
+    assert "cites Mara winds the tide clock." in shown
+    assert "Mara keeps the tide clock." in shown
+    assert "2 of 2 answers cite the lore." in shown
+    answers = document(holodeck("models", "read", "harbour", str(questions), "--json"))["answers"]
+    assert [answer["question"] for answer in answers] == ["Who is Mara?", "[bold]?"]
+    assert set(answers[0]["cited"]) == {TIDE, LIGHT}
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\xff\xfe\x00"])
+def test_questions_that_are_none(bundle: Bundle, tmp_path: Path, content: bytes) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_bytes(content)
+    result = holodeck("models", "read", "harbour", str(questions), "--json", expect=1)
+    assert document(result)["error"]["code"] == "E_INPUT"
+    assert not bundle.requests
 
 
 # --- debug --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def turn_of(
     *sentences: tuple[str, list[str]], choices: tuple[str, ...] = ("Wait", "Look around"), **fields: Any
 ) -> Turn:
     """A turn of sentences with their citations."""
-    cited = [{"text": t, "citations": c, "status": "cited" if c else "invented"} for t, c in sentences]
+    cited = [{"text": t, "citations": c, "status": "cited" if c else "invented", "claimed": c} for t, c in sentences]
     return Turn.model_validate({
         "turn_id": "t", "session_id": "s", "narration": " ".join(text for text, _ in sentences), "sentences": cited,
         "dialogues": [], "citations": [id for _, ids in sentences for id in ids], "refused_changes": [],
@@ -88,6 +88,7 @@ def test_a_good_player_scores_one_and_a_bad_one_nothing(world: worlds.ScoredWorl
     good = play.play(Player(world, is_good=True), world, lambda *_: None)
     for name in ("citation_precision", "facts_right", "citation_recall", "unanswerable_uncited", "choices_follow"):
         assert good[name] == 1.0, name
+    assert good["precision_before_gate"] == good["recall_before_gate"] == 1.0
     assert good["language_kept"] == 1.0
     assert good["repetition"] == 0.0
     bad = play.play(Player(world, is_good=False), world, lambda *_: None)
@@ -110,8 +111,18 @@ def test_a_true_sentence_with_a_wrong_citation_is_no_hit(world: worlds.ScoredWor
     fact = next(fact for fact in world.facts if fact.section == case.section)
     elsewhere = next(name for name in world.names if name != case.section)
     verdict = judge.judge(turn_of((fact.told, ["c"])), case, world, {"c": elsewhere}, 0.5)
-    assert (verdict.num_cited, verdict.num_stated) == (1, 1)
+    assert (verdict.shown.num_cited, verdict.shown.num_stated, verdict.shown.num_held) == (1, 1, 0)
     assert verdict.found is False
+
+
+def test_what_the_gate_took_away_counts_before_it(world: worlds.ScoredWorld) -> None:
+    case = next(case for case in world.cases if case.section)
+    fact = next(fact for fact in world.facts if fact.section == case.section)
+    turn = turn_of((fact.told, ["c"]))
+    turn.sentences[0].citations, turn.sentences[0].status = [], "invented"
+    verdict = judge.judge(turn, case, world, {"c": case.section}, 0.5)
+    assert (verdict.found, verdict.found_claimed) == (False, True)
+    assert (verdict.shown.num_cited, verdict.claimed.num_held) == (0, 1)
 
 
 @pytest.mark.parametrize(("text", "is_kept"), [("霧裡有 Alice 的燈。", True), ("The lamp is lit.", False)])

@@ -244,11 +244,13 @@ class TurnRequest(Shape):
 
 
 class Sentence(Shape):
-    """One sentence of narration after the citation gate. `invented`: nothing retrieved holds it up."""
+    """One sentence of narration after the citation gate. `invented`: nothing retrieved holds it up; `claimed`: what the
+    model itself cited for it, before the gate moved or took away what did not hold."""
 
     text: str
     citations: list[str]
     status: Literal["cited", "invented"]
+    claimed: list[str] = Field(default_factory=list)
 
 
 class Dialogue(Shape):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_high
 
@@ -15,6 +15,7 @@ LATIN = re.compile(r"[A-Za-z]{2,}")
 # What a verdict says yes or no to → the share that is reported of it.
 SHARES = {
     "found": "citation_recall",
+    "found_claimed": "recall_before_gate",
     "silent": "unanswerable_uncited",
     "named": "name_right",
     "chosen": "choices_follow",
@@ -24,19 +25,30 @@ SHARES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One turn, counted. `None`: it says nothing of that.
-
-    num_cited: sentences shown as cited; num_held: of these, how many state a fact that stands where they point;
-    num_stated: how many state a fact of the world at all; found: the section that answers is cited by a sentence that
-    holds; silent: an unanswerable message is left without a citation; named: what was asked for is spelled right;
-    chosen: choices differ, and one names something of the world; kept: the language; repeated: a sentence stands twice.
-    """
+class Citations:
+    """num_cited: sentences with a citation; num_held: of these, how many state a fact that stands where they point;
+    num_stated: how many state a fact of the world at all; sections: those that are cited by a sentence that holds."""
 
     num_cited: int
     num_held: int
     num_stated: int
+    sections: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One turn, counted. `None`: it says nothing of that.
+
+    shown, claimed: what the sentences cite, after the citation gate and as the model had it; found: the section that
+    answers is cited by a sentence that holds; silent: an unanswerable message is left without a citation; named: what
+    was asked for is spelled right; chosen: choices differ, and one names something of the world; kept: the language;
+    repeated: a sentence stands twice.
+    """
+
+    shown: Citations
+    claimed: Citations
     found: bool | None
+    found_claimed: bool | None
     silent: bool | None
     named: bool | None
     chosen: bool
@@ -48,22 +60,16 @@ class Verdict:
 
 def judge(turn: Turn, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
     """Judge a turn; `section_of` gives the heading of each chunk that it cites."""
-    cited = [sentence for sentence in turn.sentences if sentence.citations]
-    num_stated, num_held, found = 0, 0, False
-    for sentence in cited:
-        facts = [fact for fact in world.facts if states(sentence.text, fact, world)]
-        here = {fact.section for fact in facts} & {section_of[chunk_id] for chunk_id in sentence.citations}
-        num_stated += bool(facts)
-        num_held += bool(here)
-        found = found or case.section in here
+    shown = _count(((s.text, s.citations) for s in turn.sentences), world, section_of)
+    claimed = _count(((s.text, s.claimed) for s in turn.sentences), world, section_of)
     texts = [choice.text.casefold() for choice in turn.choices]
     sentences = [sentence.text for sentence in turn.sentences]
     return Verdict(
-        num_cited=len(cited),
-        num_held=num_held,
-        num_stated=num_stated,
-        found=found if case.section else None,
-        silent=None if case.section else not cited,
+        shown=shown,
+        claimed=claimed,
+        found=case.section in shown.sections if case.section else None,
+        found_claimed=case.section in claimed.sections if case.section else None,
+        silent=None if case.section else not shown.num_cited,
         named=_holds(turn.narration, case.name) if case.section else None,
         chosen=len(set(texts)) == len(texts) and any(_holds(text, name) for name in world.names for text in texts),
         kept=_is_in(world.language, turn.narration),
@@ -71,6 +77,20 @@ def judge(turn: Turn, case: Case, world: ScoredWorld, section_of: Mapping[str, s
         num_chars=len(turn.narration),
         seconds=seconds,
     )
+
+
+def _count(
+    sentences: Iterable[tuple[str, Sequence[str]]], world: ScoredWorld, section_of: Mapping[str, str]
+) -> Citations:
+    """Count sentences with what they cite."""
+    num_cited, num_held, num_stated, sections = 0, 0, 0, set[str]()
+    for text, chunk_ids in sentences:
+        if chunk_ids:
+            facts = [fact for fact in world.facts if states(text, fact, world)]
+            here = {fact.section for fact in facts} & {section_of[chunk_id] for chunk_id in chunk_ids}
+            num_cited, num_held, num_stated = num_cited + 1, num_held + bool(here), num_stated + bool(facts)
+            sections |= here
+    return Citations(num_cited, num_held, num_stated, frozenset(sections))
 
 
 def states(sentence: str, fact: Fact, world: ScoredWorld) -> bool:
@@ -86,10 +106,11 @@ def states(sentence: str, fact: Fact, world: ScoredWorld) -> bool:
 def shares(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """The verdicts (one or more) as shares of what each can be said of, 0 to 1; `chars` and `seconds` are medians."""
     all_of = list(verdicts)
-    num_cited = sum(verdict.num_cited for verdict in all_of)
+    shown, claimed = ([getattr(verdict, when) for verdict in all_of] for when in ("shown", "claimed"))
     report = {
-        "citation_precision": _share(sum(verdict.num_held for verdict in all_of), num_cited),
-        "facts_right": _share(sum(verdict.num_stated for verdict in all_of), num_cited),
+        "citation_precision": _share(sum(one.num_held for one in shown), sum(one.num_cited for one in shown)),
+        "precision_before_gate": _share(sum(one.num_held for one in claimed), sum(one.num_cited for one in claimed)),
+        "facts_right": _share(sum(one.num_stated for one in shown), sum(one.num_cited for one in shown)),
     }
     for field, name in SHARES.items():
         said = [value for verdict in all_of if (value := getattr(verdict, field)) is not None]

@@ -45,7 +45,7 @@ def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float
         request = TurnRequest(world_id=world.world_id, message=case.message, seed=number)
         turn = bundle.take_turn(request, uuid.uuid4().hex)
         seconds = time.perf_counter() - began
-        for chunk_id in turn.citations:
+        for chunk_id in {id for sentence in turn.sentences for id in [*sentence.citations, *sentence.claimed]}:
             if chunk_id not in sections:
                 sections[chunk_id] = section_title(bundle.chunk(world.world_id, chunk_id).metadata.section)
         verdicts.append(judge(turn, case, world, sections, seconds))

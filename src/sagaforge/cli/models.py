@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from contextlib import ExitStack
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from sagaforge.cli.client import Client
 from sagaforge.cli.failures import CliError
 from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+from sagaforge.schemas import TurnRequest
 
 if TYPE_CHECKING:
     from sagaforge.schemas import Turn
@@ -62,7 +66,10 @@ def score(
         def on_turn(case: Case, turn: Turn, verdict: Verdict) -> None:
             progress.advance(task)
             if show:
-                output.console.print(f"{clean(case.message)}\n  {clean(turn.narration)}\n  {verdict}")
+                choices = " / ".join(choice.text for choice in turn.choices)
+                output.console.print(
+                    f"{clean(case.message)}\n  {clean(turn.narration)}\n  {clean(choices)}\n  {verdict}"
+                )
 
         scores = {}
         for code in dict.fromkeys(world.language for world in made):
@@ -75,3 +82,49 @@ def score(
             name.replace("_", " "), *(f"{one[name]['mean']:.3f} ± {one[name]['spread']:.3f}" for one in scores.values())
         )
     output.console.print(shown)
+
+
+@app.command()
+def read(
+    world: Annotated[str, typer.Argument(help="The id of a world in the bundle.")],
+    questions: Annotated[Path, typer.Argument(help="A text file with a question a line.", exists=True, dir_okay=False)],
+    url: Url = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask a world questions, each in a session of its own, and lay its answers beside the lore that they cite.
+
+    Whether a citation holds is for you to judge: this is for lore that people wrote, whose facts no generator knows.
+    """
+    output = Output(as_json)
+    with output.failures("read"), Client.from_environment(url) as client:
+        asked = _lines_of(questions)
+        answers = []
+        for number, question in enumerate(asked):
+            request = TurnRequest(world_id=world, message=question, seed=number)
+            turn = client.take_turn(request, uuid.uuid4().hex)
+            cited = {chunk_id: client.chunk(world, chunk_id).text for chunk_id in turn.citations}
+            answers.append({
+                "question": question,
+                "sentences": [sentence.model_dump() for sentence in turn.sentences],
+                "choices": [choice.text for choice in turn.choices],
+                "cited": cited,
+            })  # fmt: skip
+            lines = [Text(question, style="bold")]
+            lines += [Text(f"  {'cites' if s.citations else '     '} {s.text}") for s in turn.sentences]
+            lines += [Text(f"    {text}", style="dim") for text in cited.values()]
+            for line in lines:
+                line.plain = clean(line.plain)
+                output.console.print(line)
+    output.result({"world": world, "answers": answers})
+    num_cited = sum(bool(answer["cited"]) for answer in answers)
+    output.console.print(f"{num_cited} of {len(answers)} answers cite the lore.")
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CliError(f"can't read {path}: {exc}", code="E_INPUT", component="models") from exc
+    if not lines:
+        raise CliError(f"{path} holds no question; write one a line", code="E_INPUT", component="models")
+    return lines

@@ -21,6 +21,7 @@ from sagaforge.schemas import (
     Chunk,
     Dialogue,
     GameState,
+    ModelChoice,
     ModelDialogue,
     ModelTurn,
     RefusedChange,
@@ -197,7 +198,11 @@ def _next_state(
 
 def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: str) -> list[Choice]:
     """The model's choices without doubles, numbered, and filled up with generic ones to the least there must be."""
-    distinct = {same_name(text): (text, c) for c in answer.choices if (text := without_stutter(c.text))}
+    distinct: dict[str, tuple[str, ModelChoice]] = {}
+    for choice in answer.choices:
+        if text := without_stutter(choice.text):
+            # "Ask about the Unlit" offers what "Ask about Unlit" does.
+            distinct.setdefault(same_name(text).replace(" the ", " "), (text, choice))
     offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
     for text in DEFAULT_CHOICES.get(language, DEFAULT_CHOICES["en"]):
         if len(offered) < MIN_CHOICES and same_name(text) not in distinct:

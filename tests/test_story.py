@@ -32,6 +32,15 @@ async def test_narration_carries_numbered_citations(house: House) -> None:
     ]  # fmt: skip
 
 
+async def test_what_the_model_claimed_is_told_beside_what_holds(house: House) -> None:
+    """A mark on the wrong line, and one that no line has: the gate moves the first, and neither is hidden."""
+    house.llm.will(answer([(TIDE, [2]), (INVENTED, [1, 9])]))
+    turn = await take(house, "Who winds the clock, and what burns in the light?")
+    by_text = {chunk.text.split(".")[0]: chunk.id for chunk in house.retrieval.chunks}
+    clock, light = by_text[TIDE[:-1]], by_text[LIGHT[:-1]]
+    assert [(s.citations, s.claimed) for s in turn.sentences] == [([clock], [light]), ([], [clock])]
+
+
 async def test_the_first_mark_is_one(house: House) -> None:
     house.llm.will(answer([(LIGHT, [1, 2])]))
     turn = await take(house, "What burns in the light?")
@@ -55,9 +64,10 @@ async def test_without_rag_nothing_is_searched_and_nothing_cited(house: House) -
 
 
 async def test_there_are_always_two_to_four_different_choices(house: House) -> None:
-    house.llm.will(answer(choices=[{"text": "Wait."}, {"text": "wait"}]))
+    house.llm.will(answer(choices=[{"text": "Wait at the Mill."}, {"text": "wait at Mill"}]))
     turn = await take(house, "I look around.")
     assert [choice.id for choice in turn.choices] == ["choice_1", "choice_2"]
+    assert turn.choices[0].text == "Wait at the Mill."
     assert len({choice.text for choice in turn.choices}) == 2
 
 

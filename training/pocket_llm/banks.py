@@ -44,6 +44,11 @@ ZH_SAID_UNKNOWN = _bank("""這我幫不上忙。|我從沒聽說過。|你去問
 ZH_SAID_ANGRY = _bank("""說話小心點。|別威脅我。|你會後悔的。|退後。""")
 ZH_SAID_GLAD = _bank("""謝謝你，朋友。|哈！真有意思。|你真好心。|幸會。""")
 
+EN_SAID_TOO = _bank(
+    """That is true.|I would not say that so loudly.|I have heard it told otherwise.|Ask me as well, next time.|So they say."""
+)
+ZH_SAID_TOO = _bank("""確實如此。|這話別說得太大聲。|我聽到的說法不太一樣。|下次也可以問我。|大家都這麼說。""")
+
 EN_ASK = _bank(
     """Ask {s} about {o}|Ask about {o}|Ask {s} who else knows about {o}|Tell {s} what you heard of {o}|Learn more about {o}"""
 )
@@ -73,6 +78,17 @@ EN_TAKE = _bank("""I take {o}.|Take {o}|I pick up {o}.|I grab {o} and put it in 
 EN_MOVE = _bank("""I go to {o}.|Go to {o}|Let's go to {o}.|I walk to {o}.|I want to go to {o}.|Take me to {o}""")
 EN_GIVE = _bank("""I give {o} to {s}.|Give {o} to {s}|I hand {s} {o}.|I offer {o} to {s}.""")
 
+# What the narrator tells of what the player does: no lore says it, so it stands without a mark.
+EN_TOOK = _bank("""You take {o}.|You reach for {o} and put it away.|{o} is in your bag now.|You pick up {o}.""")
+EN_WENT = _bank(
+    """You set out for {o}.|You make your way to {o}.|After a while you stand before {o}.|You walk to {o}."""
+)
+EN_GAVE = _bank("""You hold out {o}, and {s} takes it.|You hand {s} {o}.|{s} turns {o} over and nods.""")
+EN_MADE_GLAD = _bank("""{s} smiles at you.|{s} laughs.|A smile crosses the face of {s}.|{s} nods to you.""")
+EN_MADE_ANGRY = _bank(
+    """{s} takes a step back.|{s} stares at you and says nothing for a while.|{s} does not move.|The eyes of {s} narrow."""
+)
+
 ZH_ABOUT = _bank(
     """告訴我關於{o}的事|告訴我關於 {o} 的故事|{o}是誰？|{o}是什麼？|{o}|{o}？|我想知道{o}|說說{o}|介紹一下{o}|你知道{o}嗎？|{o}呢？|關於{o}，你知道什麼？|描述{o}|跟我聊聊{o}|我想問{o}的事"""
 )
@@ -90,3 +106,8 @@ ZH_NONSENSE = _bank(
 ZH_TAKE = _bank("""我拿走{o}|拿起{o}|我撿起{o}|把{o}放進背包|拿{o}""")
 ZH_MOVE = _bank("""我去{o}|前往{o}|我們去{o}吧|我走到{o}|我想去{o}|帶我去{o}""")
 ZH_GIVE = _bank("""我把{o}給{s}|把{o}交給{s}|我將{o}送給{s}|我把{o}遞給{s}""")
+ZH_TOOK = _bank("""你拿起了{o}。|你把{o}收進背包。|{o}現在在你手上。|你伸手拿了{o}。""")
+ZH_WENT = _bank("""你往{o}走去。|你動身前往{o}。|走了一會兒，你站在{o}前面。|你來到{o}。""")
+ZH_GAVE = _bank("""你遞出{o}，{s}收下了。|你把{o}交給{s}。|{s}接過{o}，點了點頭。""")
+ZH_MADE_GLAD = _bank("""{s}對你微笑。|{s}笑了。|{s}的臉上露出笑容。|{s}向你點點頭。""")
+ZH_MADE_ANGRY = _bank("""{s}往後退了一步。|{s}盯著你，好一會兒沒說話。|{s}一動也不動。|{s}瞇起了眼睛。""")

@@ -80,7 +80,7 @@ class SceneMaker(LoreMaker):
         near = [name for name in near if name]
         who = near[0] if near else ""
         changes: list[Change] = []
-        mood, missing = "", ""
+        mood, missing, done = "", "", ""
         kind = self.rng.random()
         chosen: list[int] = []
         about = ""
@@ -108,29 +108,34 @@ class SceneMaker(LoreMaker):
             )
             about = lines[0].section
         elif kind < 0.88:
-            bank, mood = [
-                (self.pick(banks.EN_JOKE, banks.ZH_JOKE), "happy"),
-                (self.pick(banks.EN_THREAT, banks.ZH_THREAT), "angry"),
-            ][self.chance(0.5)]
-            message = bank.format(s=who or self.pick(["them"], ["他們"]))
-            chosen, about = [0], lines[0].section
+            is_threat = self.chance(0.5)
+            mood = "angry" if is_threat else "happy"
+            en, zh = (banks.EN_THREAT, banks.ZH_THREAT) if is_threat else (banks.EN_JOKE, banks.ZH_JOKE)
+            message = self.pick(*([way for way in ways if who or "{s}" not in way] for ways in (en, zh))).format(s=who)
+            about = lines[0].section
+            done = self.pick(facts.EN_AIR, facts.ZH_AIR)
             if who:
-                value = -5 if mood == "angry" else 5
-                changes = [Change(op="change", kind="relationship", name=who, value=value)]
+                done = self.pick(
+                    banks.EN_MADE_ANGRY if is_threat else banks.EN_MADE_GLAD,
+                    banks.ZH_MADE_ANGRY if is_threat else banks.ZH_MADE_GLAD,
+                ).format(s=who)
+                changes = [Change(op="change", kind="relationship", name=who, value=-5 if is_threat else 5)]
         else:
-            message, chosen, about, changes = self.act(prompt, lines, cast, who)
+            message, done, chosen, about, changes = self.act(prompt, lines, cast, who)
         narration = [ModelSentence(lore=[n + 1], text=lines[n].told) for n in chosen]
-        if not chosen:
+        if done:
+            narration.insert(0, ModelSentence(lore=[], text=done[0].upper() + done[1:]))
+        elif not chosen:
             if missing:
                 text = self.pick(facts.EN_UNKNOWN, facts.ZH_UNKNOWN).format(o=missing)
             else:
                 text = self.pick(facts.EN_UNKNOWN_BARE, facts.ZH_UNKNOWN_BARE)
             narration = [ModelSentence(lore=[], text=text[0].upper() + text[1:])]
-        if self.chance(0.25):
+        if self.chance(0.2):
             air = ModelSentence(lore=[], text=self.pick(facts.EN_AIR, facts.ZH_AIR))
             narration.insert(self.rng.choice([0, len(narration)]), air)
-        entities = self.entities(prompt, lines, about if chosen else "")
-        dialogues = self.dialogues(near, entities, mood, bool(chosen))
+        entities = self.entities(prompt, lines, about if chosen or done else "")
+        dialogues = self.dialogues(near, entities, mood, bool(chosen or done))
         choices = self.choices(prompt, entities, near, cast)
         return message, ModelTurn(narration=narration, dialogues=dialogues, choices=choices, changes=changes)
 
@@ -141,26 +146,27 @@ class SceneMaker(LoreMaker):
 
     def act(
         self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]], who: str
-    ) -> tuple[str, list[int], str, list[Change]]:
-        """Take, go or give: message, lines narrated, what it is about, changes of the state."""
+    ) -> tuple[str, str, list[int], str, list[Change]]:
+        """Take, go or give: message, what is told of it, lines that speak of it, what it is about, changes of the state."""
         kind = self.rng.choice(["take", "go", "go", "give"])
         if kind == "give" and prompt.inventory and who:
             item = self.rng.choice(prompt.inventory)
-            message = self.pick(banks.EN_GIVE, banks.ZH_GIVE).format(o=self.the(item), s=who)
+            asked, told = self.pick(banks.EN_GIVE, banks.ZH_GIVE), self.pick(banks.EN_GAVE, banks.ZH_GAVE)
             changes = [
                 Change(op="remove", kind="item", name=item),
                 Change(op="change", kind="relationship", name=who, value=5),
             ]
         elif kind == "go":
             item = self.rng.choice(cast["places"])
-            message = self.pick(banks.EN_MOVE, banks.ZH_MOVE).format(o=item)
+            asked, told = self.pick(banks.EN_MOVE, banks.ZH_MOVE), self.pick(banks.EN_WENT, banks.ZH_WENT)
             changes = [Change(op="set", kind="location", name=item.removeprefix("the "))]
         else:
             item = self.rng.choice(cast["things"])
-            message = self.pick(banks.EN_TAKE, banks.ZH_TAKE).format(o=self.the(item))
+            asked, told = self.pick(banks.EN_TAKE, banks.ZH_TAKE), self.pick(banks.EN_TOOK, banks.ZH_TOOK)
             changes = [Change(op="add", kind="item", name=item)]
-        chosen = [n for n, line in enumerate(lines) if item in line.text or item in line.section][:1] or [0]
-        return message, chosen, item, changes
+        named = item if kind == "go" else self.the(item)
+        chosen = [n for n, line in enumerate(lines) if item in line.text or title_of(item) == line.section][:1]
+        return asked.format(o=named, s=who), told.format(o=named, s=who), chosen, item, changes
 
     def the(self, item: str) -> str:
         return item if self.zh or self.chance(0.3) else f"the {item}"
@@ -187,10 +193,14 @@ class SceneMaker(LoreMaker):
         elif not answered:
             emotion, text = "neutral", self.pick(banks.EN_SAID_UNKNOWN, banks.ZH_SAID_UNKNOWN)
         else:
-            said = banks.ZH_SAID if self.zh else banks.EN_SAID
-            emotion = self.rng.choice(list(said))
-            text = self.rng.choice(said[emotion]).format(o=entities[0])
-        return [ModelDialogue(speaker=near[0], emotion=emotion, text=text[0].upper() + text[1:])]
+            ways = banks.ZH_SAID if self.zh else banks.EN_SAID
+            emotion = self.rng.choice(list(ways))
+            text = self.rng.choice(ways[emotion]).format(o=entities[0])
+        said = [ModelDialogue(speaker=near[0], emotion=emotion, text=text[0].upper() + text[1:])]
+        if len(near) > 1 and self.chance(0.3):
+            other = self.pick(banks.EN_SAID_TOO, banks.ZH_SAID_TOO)
+            said.append(ModelDialogue(speaker=near[1], emotion="neutral", text=other))
+        return said
 
     def choices(
         self, prompt: TurnPrompt, entities: list[str], near: list[str], cast: dict[str, list[str]]

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
@@ -209,6 +210,7 @@ class _Generation:
         self._clock = clock
         self._reader = TurnReader(language)
         self._sentences: list[Sentence] = []  # as the gate left them
+        self._claimed: set[int] = set()  # the lines that they were marked with
 
     def result(self) -> turn_parts.Generated:
         """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
@@ -221,8 +223,8 @@ class _Generation:
             try:
                 async for event in self._attempt(request, request.temperature):
                     yield event
-                if not self._sentences:
-                    # Nothing to show: a small model that lost its way while sampling finds it again without.
+                if (again := self._to_write_again()) is not None:
+                    self._prompt = again
                     self._begin_anew()
                     yield TurnEvent(event="restart", data={})
                     async for event in self._attempt(request, 0.0):
@@ -236,8 +238,17 @@ class _Generation:
                 prompt = turn_parts.shorter(prompt)
         raise ContextOverflow("The message alone is too long for this model; send a shorter one.")
 
+    def _to_write_again(self) -> TurnPrompt | None:
+        """The prompt of a second attempt, without sampling, for a turn in which a small model has lost its way: nothing
+        to show, or marks of which none holds. In the second case it gets only the lines that it had pointed to."""
+        if not self._sentences:
+            return self._prompt
+        if not self._claimed or any(sentence.citations for sentence in self._sentences):
+            return None
+        return replace(self._prompt, lore=[self._prompt.lore[number - 1] for number in sorted(self._claimed)])
+
     def _begin_anew(self) -> None:
-        self._reader, self._sentences = TurnReader(self._language), []
+        self._reader, self._sentences, self._claimed = TurnReader(self._language), [], set()
 
     async def _attempt(self, request: TurnRequest, temperature: float) -> AsyncGenerator[TurnEvent, None]:
         payload = {
@@ -273,6 +284,7 @@ class _Generation:
         )
         sentence = Sentence(text=text, citations=citations, status=verdict.status, claimed=claimed)
         self._sentences.append(sentence)
+        self._claimed.update(number for number in element.lore if 1 <= number <= len(lore))
         self._clock.add("gate", time.perf_counter() - started)
         return TurnEvent(event="sentence", data=sentence.model_dump())
 

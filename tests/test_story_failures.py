@@ -111,6 +111,23 @@ async def test_four_of_one_key_at_once_make_one_turn(house: House) -> None:
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_turn_of_which_no_mark_holds_is_written_again_from_the_lines_it_pointed_to(house: House) -> None:
+    house.llm.will(answer([(INVENTED, [1])]))
+    house.llm.will(answer([(LIGHT, [1])]))
+    events = await events_of(stream(house, "What burns in the light?"))
+    assert [event.event for event in events] == ["started", "lore", "sentence", "restart", "sentence", "turn"]
+    assert events[-1].data["narration"] == f"{LIGHT}[1]"
+    assert TIDE in house.llm.prompts[0]
+    assert TIDE not in house.llm.prompts[1]
+    assert [payload["temperature"] for payload in house.llm.payloads] == [0.7, 0.0]
+
+
+async def test_a_turn_without_marks_stands(house: House) -> None:
+    house.llm.will(answer([(INVENTED, [])]))
+    events = await events_of(stream(house, "What burns in the light?"))
+    assert [event.event for event in events] == ["started", "lore", "sentence", "turn"]
+
+
 async def test_a_restart_voids_what_was_said(house: House) -> None:
     lost = answer([(INVENTED, []), (INVENTED, [])])
     house.llm.will(lost[: lost.index("},") + 2], Restarted(), answer([(TIDE, [1])]))

@@ -55,7 +55,7 @@ class SceneMaker(LoreMaker):
         for _ in range(turns):
             message, turn = self.turn(prompt, lines, cast)
             # What the lore does not name can't be told in Traditional characters by copying: it is asked in them.
-            if self.zh and any(sentence.lore for sentence in turn.narration) and self.chance(0.25):
+            if self.zh and all(sentence.lore for sentence in turn.narration) and self.chance(0.3):
                 message = self.words.to_simplified(message)
             pairs.append((message, turn))
         return Scene(prompt, pairs)
@@ -95,6 +95,9 @@ class SceneMaker(LoreMaker):
             index = 0 if self.chance(0.4) else self.rng.randrange(min(4, len(lines)))
             message, about = self.ask(lines[index])
             chosen = self.also(lines, index)
+            if self.chance(0.06):
+                second, missing = self.unanswerable(cast, lines)
+                message = f"{message}還有，{second}" if self.zh else f"{message} And {second[0].lower()}{second[1:]}"
         elif kind < 0.78:
             line = self.rng.choice(lines)
             about = self.rng.choice(line.names) if line.names and self.chance(0.3) else line.section
@@ -123,19 +126,19 @@ class SceneMaker(LoreMaker):
         else:
             message, done, chosen, about, changes = self.act(prompt, lines, cast, who)
         narration = [ModelSentence(lore=[n + 1], text=lines[n].told) for n in chosen]
+        if missing:
+            done = self.pick(facts.EN_UNKNOWN, facts.ZH_UNKNOWN).format(o=missing)
+        elif not chosen and not done:
+            done = self.pick(facts.EN_UNKNOWN_BARE, facts.ZH_UNKNOWN_BARE)
         if done:
-            narration.insert(0, ModelSentence(lore=[], text=done[0].upper() + done[1:]))
-        elif not chosen:
-            if missing:
-                text = self.pick(facts.EN_UNKNOWN, facts.ZH_UNKNOWN).format(o=missing)
-            else:
-                text = self.pick(facts.EN_UNKNOWN_BARE, facts.ZH_UNKNOWN_BARE)
-            narration = [ModelSentence(lore=[], text=text[0].upper() + text[1:])]
+            # What the player does is told before what the lore says of it, what nobody knows after what is known.
+            narration.insert(len(narration) if missing else 0, ModelSentence(lore=[], text=done[0].upper() + done[1:]))
         if self.chance(0.2):
             air = ModelSentence(lore=[], text=self.pick(facts.EN_AIR, facts.ZH_AIR))
             narration.insert(self.rng.choice([0, len(narration)]), air)
-        entities = self.entities(prompt, lines, about if chosen or done else "")
-        dialogues = self.dialogues(near, entities, mood, bool(chosen or done))
+        is_answered = bool(chosen) or bool(done and about and not missing)
+        entities = self.entities(prompt, lines, about if is_answered else "")
+        dialogues = self.dialogues(near, entities, mood, is_answered)
         choices = self.choices(prompt, entities, near, cast)
         return message, ModelTurn(narration=narration, dialogues=dialogues, choices=choices, changes=changes)
 

@@ -106,6 +106,13 @@ def test_a_fact_is_known_in_other_words_and_not_with_other_parts(world: worlds.S
         assert not judge.states(" … ".join(k for k in fact.keys if k != key), replace(fact), world)
 
 
+def test_an_answer_of_no_use_counts_against_the_model(world: worlds.ScoredWorld) -> None:
+    verdicts = [judge.judge(None, case, world, {}, 0.1) for case in world.cases]
+    report = judge.shares(verdicts)
+    for name in ("valid", "citation_recall", "unanswerable_uncited", "name_right", "choices_follow", "language_kept"):
+        assert report[name] == 0.0, name
+
+
 def test_a_true_sentence_with_a_wrong_citation_is_no_hit(world: worlds.ScoredWorld) -> None:
     case = next(case for case in world.cases if case.section)
     fact = next(fact for fact in world.facts if fact.section == case.section)

@@ -14,6 +14,7 @@ from sagaforge.training.scoring.worlds import Case, Fact, ScoredWorld
 LATIN = re.compile(r"[A-Za-z]{2,}")
 # What a verdict says yes or no to → the share that is reported of it.
 SHARES = {
+    "valid": "valid",
     "found": "citation_recall",
     "found_claimed": "recall_before_gate",
     "silent": "unanswerable_uncited",
@@ -35,16 +36,20 @@ class Citations:
     sections: frozenset[str]
 
 
+NOTHING = Citations(0, 0, 0, frozenset())
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One turn, counted. `None`: it says nothing of that.
 
-    shown, claimed: what the sentences cite, after the citation gate and as the model had it; found: the section that
-    answers is cited by a sentence that holds; silent: an unanswerable message is left without a citation; named: what
-    was asked for is spelled right; chosen: choices differ, and one names something of the world; kept: the language;
-    repeated: a sentence stands twice.
+    valid: the model's answer could be used; shown, claimed: what the sentences cite, after the citation gate and as the
+    model had it; found: the section that answers is cited by a sentence that holds; silent: an unanswerable message is
+    left without a citation; named: what was asked for is spelled right; chosen: choices differ, and one names something
+    of the world; kept: the language; repeated: a sentence stands twice.
     """
 
+    valid: bool
     shown: Citations
     claimed: Citations
     found: bool | None
@@ -58,13 +63,31 @@ class Verdict:
     seconds: float
 
 
-def judge(turn: Turn, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
-    """Judge a turn; `section_of` gives the heading of each chunk that it cites."""
+def judge(turn: Turn | None, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
+    """Judge a turn (None: the model's answer was of no use); `section_of` gives the heading of each chunk that it
+    cites."""
+    if turn is None:
+        answers = case.section != ""
+        return Verdict(
+            valid=False,
+            shown=NOTHING,
+            claimed=NOTHING,
+            found=False if answers else None,
+            found_claimed=False if answers else None,
+            silent=None if answers else False,
+            named=False if answers else None,
+            chosen=False,
+            kept=False,
+            repeated=False,
+            num_chars=0,
+            seconds=seconds,
+        )
     shown = _count(((s.text, s.citations) for s in turn.sentences), world, section_of)
     claimed = _count(((s.text, s.claimed) for s in turn.sentences), world, section_of)
     texts = [choice.text.casefold() for choice in turn.choices]
     sentences = [sentence.text for sentence in turn.sentences]
     return Verdict(
+        valid=True,
         shown=shown,
         claimed=claimed,
         found=case.section in shown.sections if case.section else None,

@@ -22,13 +22,14 @@ class Bundle(Protocol):
         self, file: io.BytesIO, *, filename: str, world_id: str, license: str | None, overwrite: bool
     ) -> object: ...
 
-    def take_turn(self, request: TurnRequest, key: str) -> Turn: ...
+    def take_turn(self, request: TurnRequest, key: str) -> Turn | None:
+        """The turn; None when the bundle could make none of the model's answer."""
 
     def chunk(self, world_id: str, chunk_id: str) -> Chunk: ...
 
 
 # Called after each turn: the case, the turn, what it was judged.
-OnTurn = Callable[[Case, Turn, Verdict], None]
+OnTurn = Callable[[Case, Turn | None, Verdict], None]
 
 
 def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float]:
@@ -45,7 +46,8 @@ def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float
         request = TurnRequest(world_id=world.world_id, message=case.message, seed=number)
         turn = bundle.take_turn(request, uuid.uuid4().hex)
         seconds = time.perf_counter() - began
-        for chunk_id in {id for sentence in turn.sentences for id in [*sentence.citations, *sentence.claimed]}:
+        told = turn.sentences if turn else []
+        for chunk_id in {id for sentence in told for id in [*sentence.citations, *sentence.claimed]}:
             if chunk_id not in sections:
                 sections[chunk_id] = section_title(bundle.chunk(world.world_id, chunk_id).metadata.section)
         verdicts.append(judge(turn, case, world, sections, seconds))

@@ -31,6 +31,23 @@ class Language(StrEnum):
     zh = "zh"
 
 
+class _Scored:
+    """The bundle as the scorer sees it: an answer of no use is a bad answer, not the end of the run."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.upload = client.upload
+        self.chunk = client.chunk
+
+    def take_turn(self, request: TurnRequest, key: str) -> Turn | None:
+        try:
+            return self._client.take_turn(request, key)
+        except CliError as error:
+            if error.code == "E_MODEL_ANSWER_INVALID":
+                return None
+            raise
+
+
 @app.command()
 def score(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many worlds to make for each language.")] = 3,
@@ -63,17 +80,16 @@ def score(
         progress = closing.enter_context(Progress(*columns, console=output.errors, disable=not sys.stderr.isatty()))
         task = progress.add_task("Scoring", total=sum(len(world.cases) for world in made))
 
-        def on_turn(case: Case, turn: Turn, verdict: Verdict) -> None:
+        def on_turn(case: Case, turn: Turn | None, verdict: Verdict) -> None:
             progress.advance(task)
             if show:
-                choices = " / ".join(choice.text for choice in turn.choices)
-                output.console.print(
-                    f"{clean(case.message)}\n  {clean(turn.narration)}\n  {clean(choices)}\n  {verdict}"
-                )
+                narration = turn.narration if turn else "(no answer that could be used)"
+                choices = " / ".join(choice.text for choice in turn.choices) if turn else ""
+                output.console.print(Text(clean(f"{case.message}\n  {narration}\n  {choices}\n  {verdict}")))
 
         scores = {}
         for code in dict.fromkeys(world.language for world in made):
-            reports = [play.play(client, world, on_turn) for world in made if world.language == code]
+            reports = [play.play(_Scored(client), world, on_turn) for world in made if world.language == code]
             scores[code] = play.mean_and_spread(reports)
     output.result({"seeds": seeds, "cases": cases, "scores": scores})
     shown = table("", *scores)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
@@ -21,6 +21,23 @@ from sagaforge.training.pocket_llm.lore import Line, LoreMaker, title_of
 class Scene:
     prompt: TurnPrompt
     turns: list[tuple[str, ModelTurn]]
+
+
+@dataclass
+class Asked:
+    """A message and what an answer to it is made of.
+
+    about: the name that it is about; chosen: the lines that answer it, counted from 0; done: what happens, which no lore
+    says; missing: a name in it that the lore lacks; mood: of whoever speaks, "" for any; changes: of the state.
+    """
+
+    message: str
+    about: str = ""
+    chosen: list[int] = field(default_factory=list)
+    done: str = ""
+    missing: str = ""
+    mood: str = ""
+    changes: list[Change] = field(default_factory=list)
 
 
 class SceneMaker(LoreMaker):
@@ -76,81 +93,86 @@ class SceneMaker(LoreMaker):
 
     def turn(self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]]) -> tuple[str, ModelTurn]:
         """A message and the answer it asks for."""
-        near = list(dict.fromkeys([prompt.character or "", *prompt.people_here]))
-        near = [name for name in near if name]
+        near = list(dict.fromkeys(name for name in (prompt.character, *prompt.people_here) if name))
         who = near[0] if near else ""
-        changes: list[Change] = []
-        mood, missing, done = "", "", ""
         kind = self.rng.random()
-        chosen: list[int] = []
-        about = ""
-        if not lines or kind < 0.18:
-            if kind < 0.03 or (not lines and self.chance(0.5)):
-                message = self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE)
-            else:
-                message, missing = self.unanswerable(cast, lines)
-                about = missing
+        if kind < 0.03 or (not lines and kind < 0.5):
+            asked = Asked(self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE))
+        elif kind < 0.18 or not lines:
+            message, missing = self.unanswerable(cast, lines)
+            asked = Asked(message, missing=missing)
         elif kind < 0.64:
-            # Retrieval ranks: what answers is usually near the top.
-            index = 0 if self.chance(0.4) else self.rng.randrange(min(4, len(lines)))
-            message, about = self.ask(lines[index])
-            chosen = self.also(lines, index)
-            if self.chance(0.06):
-                second, missing = self.unanswerable(cast, lines)
-                message = f"{message}還有，{second}" if self.zh else f"{message} And {second[0].lower()}{second[1:]}"
+            asked = self.question(lines, cast)
         elif kind < 0.78:
-            line = self.rng.choice(lines)
-            about = self.rng.choice(line.names) if line.names and self.chance(0.3) else line.section
-            message = self.pick(banks.EN_ABOUT, banks.ZH_ABOUT).format(o=about)
-            chosen = [n for n, line in enumerate(lines) if line.section == title_of(about)][:2]
-            chosen = chosen or [n for n, line in enumerate(lines) if about in line.told][:1]
+            asked = self.about(lines)
         elif kind < 0.84:
-            message, chosen = (
-                self.pick(banks.EN_OPEN, banks.ZH_OPEN),
-                [0, 1][: min(len(lines), self.rng.choice([1, 2]))],
-            )
-            about = lines[0].section
+            message = self.pick(banks.EN_OPEN, banks.ZH_OPEN)
+            asked = Asked(message, lines[0].section, [0, 1][: min(len(lines), self.rng.choice([1, 2]))])
         elif kind < 0.88:
-            is_threat = self.chance(0.5)
-            mood = "angry" if is_threat else "happy"
-            en, zh = (banks.EN_THREAT, banks.ZH_THREAT) if is_threat else (banks.EN_JOKE, banks.ZH_JOKE)
-            message = self.pick(*([way for way in ways if who or "{s}" not in way] for ways in (en, zh))).format(s=who)
-            about = lines[0].section
-            done = self.pick(facts.EN_AIR, facts.ZH_AIR)
-            if who:
-                done = self.pick(
-                    banks.EN_MADE_ANGRY if is_threat else banks.EN_MADE_GLAD,
-                    banks.ZH_MADE_ANGRY if is_threat else banks.ZH_MADE_GLAD,
-                ).format(s=who)
-                changes = [Change(op="change", kind="relationship", name=who, value=-5 if is_threat else 5)]
+            asked = self.manner(lines[0].section, who)
         else:
-            message, done, chosen, about, changes = self.act(prompt, lines, cast, who)
-        narration = [ModelSentence(lore=[n + 1], text=lines[n].told) for n in chosen]
-        if missing:
-            done = self.pick(facts.EN_UNKNOWN, facts.ZH_UNKNOWN).format(o=missing)
-        elif not chosen and not done:
-            done = self.pick(facts.EN_UNKNOWN_BARE, facts.ZH_UNKNOWN_BARE)
-        if done:
-            # What the player does is told before what the lore says of it, what nobody knows after what is known.
-            narration.insert(len(narration) if missing else 0, ModelSentence(lore=[], text=done[0].upper() + done[1:]))
+            asked = self.act(prompt, lines, cast, who)
+        is_answered = bool(asked.chosen or asked.done) and not asked.missing
+        entities = self.entities(prompt, lines, asked.about if is_answered else "")
+        return asked.message, ModelTurn(
+            narration=self.narration(asked, lines),
+            dialogues=self.dialogues(near, entities, asked.mood, is_answered),
+            choices=self.choices(prompt, entities, near, cast),
+            changes=asked.changes,
+        )
+
+    def narration(self, asked: Asked, lines: list[Line]) -> list[ModelSentence]:
+        """What the player does is told before what the lore says of it, what nobody knows after what is known."""
+        told = [ModelSentence(lore=[n + 1], text=lines[n].told) for n in asked.chosen]
+        if asked.missing:
+            unknown = self.pick(facts.EN_UNKNOWN, facts.ZH_UNKNOWN).format(o=asked.missing)
+            told.append(_uncited(unknown))
+        elif asked.done:
+            told.insert(0, _uncited(asked.done))
+        elif not told:
+            told.append(_uncited(self.pick(facts.EN_UNKNOWN_BARE, facts.ZH_UNKNOWN_BARE)))
         if self.chance(0.2):
-            air = ModelSentence(lore=[], text=self.pick(facts.EN_AIR, facts.ZH_AIR))
-            narration.insert(self.rng.choice([0, len(narration)]), air)
-        is_answered = bool(chosen) or bool(done and about and not missing)
-        entities = self.entities(prompt, lines, about if is_answered else "")
-        dialogues = self.dialogues(near, entities, mood, is_answered)
-        choices = self.choices(prompt, entities, near, cast)
-        return message, ModelTurn(narration=narration, dialogues=dialogues, choices=choices, changes=changes)
+            told.insert(self.rng.choice([0, len(told)]), _uncited(self.pick(facts.EN_AIR, facts.ZH_AIR)))
+        return told
+
+    def question(self, lines: list[Line], cast: dict[str, list[str]]) -> Asked:
+        """A message that one line answers, and now and then a second one in the same breath that nothing answers."""
+        # Retrieval ranks: what answers is usually near the top.
+        index = 0 if self.chance(0.4) else self.rng.randrange(min(4, len(lines)))
+        message, about = self.ask(lines[index])
+        asked = Asked(message, about, self.also(lines, index))
+        if self.chance(0.06):
+            second, asked.missing = self.unanswerable(cast, lines)
+            asked.message += f"還有，{second}" if self.zh else f" And {second[0].lower()}{second[1:]}"
+        return asked
+
+    def about(self, lines: list[Line]) -> Asked:
+        """A message that asks for a name rather than for a fact."""
+        line = self.rng.choice(lines)
+        about = self.rng.choice(line.names) if line.names and self.chance(0.3) else line.section
+        chosen = [n for n, line in enumerate(lines) if line.section == title_of(about)][:2]
+        chosen = chosen or [n for n, line in enumerate(lines) if about in line.told][:1]
+        return Asked(self.pick(banks.EN_ABOUT, banks.ZH_ABOUT).format(o=about), about, chosen)
+
+    def manner(self, about: str, who: str) -> Asked:
+        """A joke or a threat: no lore answers it, somebody does, if anyone is there."""
+        is_threat = self.chance(0.5)
+        en, zh = (banks.EN_THREAT, banks.ZH_THREAT) if is_threat else (banks.EN_JOKE, banks.ZH_JOKE)
+        message = self.pick(*([way for way in ways if who or "{s}" not in way] for ways in (en, zh))).format(s=who)
+        if not who:
+            return Asked(message, about, done=self.pick(facts.EN_AIR, facts.ZH_AIR))
+        en, zh = (banks.EN_MADE_ANGRY, banks.ZH_MADE_ANGRY) if is_threat else (banks.EN_MADE_GLAD, banks.ZH_MADE_GLAD)
+        change = Change(op="change", kind="relationship", name=who, value=-5 if is_threat else 5)
+        mood = "angry" if is_threat else "happy"
+        return Asked(message, about, done=self.pick(en, zh).format(s=who), mood=mood, changes=[change])
 
     def also(self, lines: list[Line], index: int) -> list[int]:
         """The asked line, and sometimes the next one of the same section, which goes on from it."""
         follows = index + 1 < len(lines) and lines[index + 1].section == lines[index].section
         return [index, index + 1] if follows and self.chance(0.12) else [index]
 
-    def act(
-        self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]], who: str
-    ) -> tuple[str, str, list[int], str, list[Change]]:
-        """Take, go or give: message, what is told of it, lines that speak of it, what it is about, changes of the state."""
+    def act(self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]], who: str) -> Asked:
+        """Take, go or give."""
         kind = self.rng.choice(["take", "go", "go", "give"])
         if kind == "give" and prompt.inventory and who:
             item = self.rng.choice(prompt.inventory)
@@ -169,7 +191,8 @@ class SceneMaker(LoreMaker):
             changes = [Change(op="add", kind="item", name=item)]
         named = item if kind == "go" else self.the(item)
         chosen = [n for n, line in enumerate(lines) if item in line.text or title_of(item) == line.section][:1]
-        return asked.format(o=named, s=who), told.format(o=named, s=who), chosen, item, changes
+        done = told.format(o=named, s=who)
+        return Asked(asked.format(o=named, s=who), item, chosen, done=done, changes=changes)
 
     def the(self, item: str) -> str:
         return item if self.zh or self.chance(0.3) else f"the {item}"
@@ -247,6 +270,10 @@ def serialise(turn: ModelTurn) -> str:
     """The one canonical spelling of an answer: compact, `value` only where there is one."""
     body = turn.model_dump(by_alias=True, exclude_none=True)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def _uncited(text: str) -> ModelSentence:
+    return ModelSentence(lore=[], text=text[0].upper() + text[1:])
 
 
 def _choice(text: str, change: Change | None = None, condition: Condition | None = None) -> ModelChoice:

@@ -22,7 +22,7 @@ from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences,
 from sagaforge.schemas import Chunk
 
 # A sentence below this says too little alone ("He never did."); a Chinese character says about as much as 2.5 letters.
-SHORT_SENTENCE = 40
+SHORT_SENTENCE = 20
 MERGED_SENTENCE = 160
 HAN_WIDTH = 2.5
 LINE_OVERHEAD_CHARS = 8  # "[12] ", ": " and the newline

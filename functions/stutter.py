@@ -1,8 +1,9 @@
-"""Mends the commonest fault of a small model: a phrase said again and again."""
+"""Mends the commonest faults of a small model: a phrase said again and again, and a label told as if it were a sentence."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 # A phrase of 3 to 80 characters that follows itself twice or more, perhaps with a mark or a space between.
 REPEATED_PHRASE = re.compile(r"((?!\d).{3,80}?)(?:[\s,.:;,。:;]*\1){2,}")
@@ -12,3 +13,15 @@ REPEATED_CHARACTER = re.compile(r"([^\W\d_])\1{5,}")
 def without_stutter(text: str) -> str:
     """`text` with each phrase that is said three times or more in a row said once."""
     return REPEATED_PHRASE.sub(r"\1", REPEATED_CHARACTER.sub(r"\1", text))
+
+
+def without_label(text: str, sections: Collection[str]) -> str:
+    """`text` without a section's title, or its own first words, before a colon ("Gannet Head: Gannet Head is …").
+
+    A prompt shows its lore as "section: text", and a model that copies may begin too early. A sentence that needs its
+    title ("Ottoline: Her brother …") keeps it.
+    """
+    label, colon, rest = text.partition(": ")
+    begins_anew = rest.casefold().startswith(label.casefold())
+    names_it = label in sections and any(word in rest for word in label.split())
+    return rest if colon and label and (begins_anew or names_it) else text

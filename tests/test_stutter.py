@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagaforge.functions.stutter import without_stutter
+from sagaforge.functions.stutter import without_label, without_stutter
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,18 @@ from sagaforge.functions.stutter import without_stutter
 )
 def test_what_is_said_three_times_in_a_row_is_said_once(text: str, mended: str | None) -> None:
     assert without_stutter(text) == (mended or text)
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("Gannet Head: Gannet Head is the northern tip.", "Gannet Head is the northern tip."),
+        ("The home of Ada: The home of Ada is the Yard.", "The home of Ada is the Yard."),
+        ("Alice Chen: Alice 的背景故事要從公寓說起。", "Alice 的背景故事要從公寓說起。"),
+        ("Ottoline Gask: Her brother did not flee.", None),
+        ("The law is plain: no lamp may be lit.", None),
+        (": nothing", None),
+    ],
+)
+def test_a_title_told_as_if_it_were_a_sentence_is_left_out(text: str, mended: str | None) -> None:
+    assert without_label(text, {"Gannet Head", "Alice Chen", "Ottoline Gask"}) == (mended or text)

@@ -1,4 +1,4 @@
-"""Mends the commonest faults of a small model: a phrase said again and again, and a label told as if it were a sentence."""
+"""Mends the commonest faults of a small model: a phrase said again and again, a label told as if it were a sentence."""
 
 from __future__ import annotations
 

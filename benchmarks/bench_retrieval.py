@@ -31,6 +31,7 @@ from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.ingest import ingest
 from sagaforge.datasets.lore_index import LoreIndex
 from sagaforge.datasets.packs import read_upload
+from sagaforge.datasets.text import HAN_CHARACTER
 from sagaforge.datasets.writer import TableWriter
 from sagaforge.storage import Storage
 
@@ -38,7 +39,6 @@ PAGES = Path("/usr/share/man/zh_TW")
 NUM_PARAGRAPHS, NUM_QUESTIONS = 1000, 400
 SHARE_KEPT = 0.65
 ARMS: dict[str, dict[str, float]] = {"BM25": {"vector_weight": 0.0}, "vectors": {"lexical_weight": 0.0}, "fused": {}}
-HAN = re.compile(r"[\u4e00-\u9fff]")
 EN_ASKED, ZH_ASKED = ["What", "How", "When", "Why", "Which"], ["什麼是", "怎麼", "為什麼", "何時", "哪個"]
 
 
@@ -49,7 +49,7 @@ def chinese_paragraphs() -> Iterator[str]:
         for part in "\n".join("" if line.startswith((".", "'")) else line for line in lines).split("\n\n"):
             text = re.sub(r"\\f.|\\&|\\\||\\\(..", "", part).replace("\\-", "-").replace("\\", "")
             text = re.sub(r"(?<=[\u3000-\u9fff，。；：]) (?=[\u3000-\u9fff])", "", " ".join(text.split()))
-            if 60 <= len(text) <= 500 and len(HAN.findall(text)) > len(text) / 2:
+            if 60 <= len(text) <= 500 and len(HAN_CHARACTER.findall(text)) > len(text) / 2:
                 yield text
 
 
@@ -79,7 +79,7 @@ def question_of(paragraph: str, language: str, rng: random.Random) -> str:
         start = rng.randrange(max(1, len(words) - 12))
         kept = [word.lower() for word in words[start : start + 12] if rng.random() < SHARE_KEPT]
         return f"{rng.choice(EN_ASKED)} {' '.join(kept)}?"
-    text = "".join(HAN.findall(paragraph))
+    text = "".join(HAN_CHARACTER.findall(paragraph))
     start = rng.randrange(max(1, len(text) - 18))
     pieces = [text[at : at + 2] for at in range(start, min(start + 18, len(text)), 2)]
     asked = rng.choice(ZH_ASKED) + "".join(piece for piece in pieces if rng.random() < SHARE_KEPT) + "？"

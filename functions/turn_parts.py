@@ -201,11 +201,10 @@ def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: s
     distinct: dict[str, tuple[str, ModelChoice]] = {}
     for choice in answer.choices:
         if text := without_stutter(choice.text):
-            # "Ask about the Unlit" offers what "Ask about Unlit" does.
-            distinct.setdefault(same_name(text).replace(" the ", " "), (text, choice))
+            distinct.setdefault(_offer(text), (text, choice))
     offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
     for text in DEFAULT_CHOICES.get(language, DEFAULT_CHOICES["en"]):
-        if len(offered) < MIN_CHOICES and same_name(text) not in distinct:
+        if len(offered) < MIN_CHOICES and _offer(text) not in distinct:
             offered.append((text, [], []))
     return [
         Choice(
@@ -217,6 +216,11 @@ def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: s
         )
         for number, (text, conditions, consequences) in enumerate(offered, 1)
     ]
+
+
+def _offer(text: str) -> str:
+    """The form in which two choices are compared: "Ask about the Unlit" offers what "Ask about Unlit" does."""
+    return same_name(text).replace(" the ", " ")
 
 
 def _narration(sentences: Sequence[Sentence], citations: Sequence[str], language: str) -> str:

@@ -23,7 +23,7 @@ from sagaforge.functions.gate import CitationChecker, LexicalGate
 from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.functions.partial_json import TurnReader
 from sagaforge.functions.prompt import TurnPrompt, build_messages
-from sagaforge.functions.stutter import without_label, without_stutter
+from sagaforge.functions.stutter import not_cut_short, without_label, without_stutter
 from sagaforge.profiles import Profile
 from sagaforge.schemas import (
     ModelDialogue,
@@ -277,6 +277,7 @@ class _Generation:
         started = time.perf_counter()
         lore = self._prompt.lore
         text = without_label(without_stutter(element.text), {line.section for line in lore})
+        text = not_cut_short(text, (line.text for line in lore))
         verdict = self._checker.check(text, element.lore, lore)
         citations, claimed = (
             list(dict.fromkeys(lore[number - 1].chunk_id for number in numbers if 1 <= number <= len(lore)))

@@ -1,12 +1,16 @@
-"""Mends the commonest faults of a small model: a phrase said again and again, a label told as if it were a sentence."""
+"""Mends the commonest faults of a small model: a phrase said again and again, a label told as if it were a sentence, a
+quotation that stops halfway."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 # A phrase of 3 to 80 characters that follows itself twice or more, perhaps with a mark or a space between.
 REPEATED_PHRASE = re.compile(r"((?!\d).{3,80}?)(?:[\s,.:;,。:;]*\1){2,}")
+# A sentence is known to be a quotation by this many last characters.
+MAX_TAIL, MIN_TAIL = 24, 6
+CLOSING_MARKS = tuple(".!?…。！？\"”’」』)）")
 REPEATED_CHARACTER = re.compile(r"([^\W\d_])\1{5,}")
 
 
@@ -25,3 +29,11 @@ def without_label(text: str, sections: Collection[str]) -> str:
     begins_anew = rest.casefold().startswith(label.casefold())
     names_it = label in sections and any(word in rest for word in label.split())
     return rest if colon and label and (begins_anew or names_it) else text
+
+
+def not_cut_short(text: str, lines: Iterable[str]) -> str:
+    """`text` with the rest of the line of lore that it quotes, if it stops in its middle without a closing mark."""
+    tail = text[-MAX_TAIL:]
+    if len(tail) < MIN_TAIL or text.endswith(CLOSING_MARKS):
+        return text
+    return next((text + line.partition(tail)[2] for line in lines if tail in line), text)

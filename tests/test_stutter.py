@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagaforge.functions.stutter import without_label, without_stutter
+from sagaforge.functions.stutter import not_cut_short, without_label, without_stutter
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,18 @@ def test_what_is_said_three_times_in_a_row_is_said_once(text: str, mended: str |
 )
 def test_a_title_told_as_if_it_were_a_sentence_is_left_out(text: str, mended: str | None) -> None:
     assert without_label(text, {"Gannet Head", "Alice Chen", "Ottoline Gask"}) == (mended or text)
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("Thessaly Orme was on watch, and a bursting", "Thessaly Orme was on watch, and a bursting flare took her sight."),
+        ("客棧有九間房，第九", "客棧有九間房，第九間從不出租。"),
+        ("She was on watch.", None),  # a whole sentence, though the line goes on
+        ("Someone else was on wa", None),
+        ("Tower", None),
+    ],
+)
+def test_a_quotation_that_stops_halfway_goes_on(text: str, mended: str | None) -> None:
+    lines = ["She was on watch, and a bursting flare took her sight.", "客棧有九間房，第九間從不出租。", "Towers stand."]
+    assert not_cut_short(text, lines) == (mended or text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -160,12 +161,23 @@ def _rows(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if "\t" in line]
 
 
-def en_name(rng: random.Random, held_out: bool = False) -> str:
-    """One invented word with a capital."""
+def en_kin(rng: random.Random, lexicon: Lexicon, count: int) -> list[str]:
+    """First parts of names for a scene in which names are alike; none is held out."""
+    drawn = (lexicon.en_word(rng)[: rng.choice([2, 3, 3, 4])] for _ in range(count))
+    return [part for part in drawn if not part.startswith(HELD_OUT_EN)] or ["mar"]
+
+
+def zh_kin(rng: random.Random, lexicon: Lexicon, count: int) -> list[str]:
+    """Characters of names for a scene in which names are alike; none is held out."""
+    return [char for char in rng.sample(lexicon.zh_chars[:2500], count) if char not in HELD_OUT_ZH] or ["雲"]
+
+
+def en_name(rng: random.Random, kin: Sequence[str] = ()) -> str:
+    """One invented word with a capital; `kin`: what its first part is drawn from."""
     while True:
         parts = [rng.choice(EN_ONSETS)] + [rng.choice(EN_MIDDLES)] * (rng.random() < 0.8) + [rng.choice(EN_ENDS)]
-        if held_out:
-            parts[0] = rng.choice(HELD_OUT_EN)
+        if kin:
+            parts[0] = rng.choice(kin)
         elif parts[0] in HELD_OUT_EN:
             continue
         name = "".join(parts)
@@ -173,9 +185,9 @@ def en_name(rng: random.Random, held_out: bool = False) -> str:
             return name.capitalize()
 
 
-def en_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def en_person(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     kind = rng.random()
-    first = en_name(rng, held_out) if kind < 0.7 or held_out else lexicon.en_word(rng).capitalize()
+    first = en_name(rng, kin) if kind < 0.7 or kin else lexicon.en_word(rng).capitalize()
     if kind < 0.35:
         return first
     if kind < 0.45:
@@ -184,55 +196,55 @@ def en_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> s
     return f"{first} {en_name(rng) if rng.random() < 0.5 else lexicon.en_word(rng).capitalize()}"
 
 
-def en_place(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def en_place(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     head = rng.choice(EN_PLACE_HEADS)
-    name = f"{_en_front(rng, lexicon, held_out)} {head}"
+    name = f"{_en_front(rng, lexicon, kin)} {head}"
     return f"the {name}" if rng.random() < 0.35 else name
 
 
-def en_thing(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def en_thing(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     noun = rng.choice(EN_NOUNS) if rng.random() < 0.7 else lexicon.en_word(rng)
     kind = rng.random()
-    if held_out or kind < 0.25:
-        return f"{en_name(rng, held_out)} {noun}"
+    if kin or kind < 0.25:
+        return f"{en_name(rng, kin)} {noun}"
     return f"{rng.choice(EN_ADJECTIVES) if kind < 0.8 else lexicon.en_word(rng)} {noun}"
 
 
-def en_event(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def en_event(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     """An event, as it stands within a sentence: "the Amber War"."""
-    return f"the {_en_front(rng, lexicon, held_out)} {rng.choice(EN_EVENT_HEADS)}"
+    return f"the {_en_front(rng, lexicon, kin)} {rng.choice(EN_EVENT_HEADS)}"
 
 
-def en_group(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
-    return f"the {_en_front(rng, lexicon, held_out)} {rng.choice(EN_GROUP_HEADS)}"
+def en_group(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
+    return f"the {_en_front(rng, lexicon, kin)} {rng.choice(EN_GROUP_HEADS)}"
 
 
-def _en_front(rng: random.Random, lexicon: Lexicon, held_out: bool) -> str:
-    if held_out:
-        return en_name(rng, held_out)
+def _en_front(rng: random.Random, lexicon: Lexicon, kin: Sequence[str]) -> str:
+    if kin:
+        return en_name(rng, kin)
     return rng.choice([en_name(rng), rng.choice(EN_ADJECTIVES).capitalize(), lexicon.en_word(rng).capitalize()])
 
 
-def zh_event(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
-    return _zh_front(rng, lexicon, held_out) + rng.choice(ZH_EVENT_HEADS)
+def zh_event(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
+    return _zh_front(rng, lexicon, kin) + rng.choice(ZH_EVENT_HEADS)
 
 
-def zh_group(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
-    return _zh_front(rng, lexicon, held_out) + rng.choice(ZH_GROUP_HEADS)
+def zh_group(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
+    return _zh_front(rng, lexicon, kin) + rng.choice(ZH_GROUP_HEADS)
 
 
-def _zh_front(rng: random.Random, lexicon: Lexicon, held_out: bool) -> str:
-    if held_out:
-        return rng.choice(HELD_OUT_ZH) + rng.choice(ZH_PLACE_FRONT)
+def _zh_front(rng: random.Random, lexicon: Lexicon, kin: Sequence[str]) -> str:
+    if kin:
+        return rng.choice(kin) + rng.choice(ZH_PLACE_FRONT)
     if rng.random() < 0.3:
         return lexicon.zh_word(rng)[:2]
     return rng.choice(ZH_PLACE_FRONT) + rng.choice(ZH_PLACE_FRONT)
 
 
-def zh_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
-    given = [char for char in ZH_GIVEN if char not in HELD_OUT_ZH] if not held_out else list(HELD_OUT_ZH)
+def zh_person(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
+    given = kin or [char for char in ZH_GIVEN if char not in HELD_OUT_ZH]
     kind = rng.random()
-    if kind < 0.55 or held_out:
+    if kind < 0.55 or kin:
         return rng.choice(ZH_SURNAMES) + rng.choice(given) + (rng.choice(given) if rng.random() < 0.7 else "")
     if kind < 0.75:
         return "".join(rng.choice(ZH_SYLLABLES) for _ in range(rng.randint(2, 4)))
@@ -243,17 +255,17 @@ def zh_person(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> s
     return rng.choice(lexicon.zh_chars[:1500]) + rng.choice(lexicon.zh_chars[:1500])
 
 
-def zh_place(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def zh_place(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     front = rng.choice(ZH_PLACE_FRONT) + (rng.choice(ZH_PLACE_FRONT) if rng.random() < 0.6 else "")
-    if held_out:
-        front = rng.choice(HELD_OUT_ZH) + front[0]
+    if kin:
+        front = rng.choice(kin) + front[0]
     elif rng.random() < 0.3:
         front = lexicon.zh_word(rng)[:2]
     return front + rng.choice(ZH_PLACE_HEADS)
 
 
-def zh_thing(rng: random.Random, lexicon: Lexicon, held_out: bool = False) -> str:
+def zh_thing(rng: random.Random, lexicon: Lexicon, kin: Sequence[str] = ()) -> str:
     noun = rng.choice(ZH_NOUNS) if rng.random() < 0.75 else lexicon.zh_word(rng)
-    if held_out:
-        return rng.choice(HELD_OUT_ZH) + rng.choice(ZH_PLACE_FRONT) + noun
+    if kin:
+        return rng.choice(kin) + rng.choice(ZH_PLACE_FRONT) + noun
     return (rng.choice(ZH_ADJECTIVES) if rng.random() < 0.6 else lexicon.zh_word(rng)[:2]) + noun

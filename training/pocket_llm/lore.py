@@ -38,23 +38,30 @@ class LoreMaker:
         self.language = "zh-Hant" if self.zh else "en"
         self.held_out = held_out
         self.words = lexicon.load_lexicon()
+        # What the scene's names are made of: in half of the scenes of a few parts, so that names are alike.
+        self.kin: Sequence[str] = ()
+        if held_out:
+            self.kin = lexicon.HELD_OUT_ZH if self.zh else lexicon.HELD_OUT_EN
+        elif self.chance(0.5):
+            draw = lexicon.zh_kin if self.zh else lexicon.en_kin
+            self.kin = draw(rng, self.words, rng.randint(4, 14))
 
     # --- names and words ---
 
     def person(self) -> str:
-        return (lexicon.zh_person if self.zh else lexicon.en_person)(self.rng, self.words, self.held_out)
+        return (lexicon.zh_person if self.zh else lexicon.en_person)(self.rng, self.words, self.kin)
 
     def place(self) -> str:
-        return (lexicon.zh_place if self.zh else lexicon.en_place)(self.rng, self.words, self.held_out)
+        return (lexicon.zh_place if self.zh else lexicon.en_place)(self.rng, self.words, self.kin)
 
     def thing(self) -> str:
-        return (lexicon.zh_thing if self.zh else lexicon.en_thing)(self.rng, self.words, self.held_out)
+        return (lexicon.zh_thing if self.zh else lexicon.en_thing)(self.rng, self.words, self.kin)
 
     def event(self) -> str:
-        return (lexicon.zh_event if self.zh else lexicon.en_event)(self.rng, self.words, self.held_out)
+        return (lexicon.zh_event if self.zh else lexicon.en_event)(self.rng, self.words, self.kin)
 
     def group(self) -> str:
-        return (lexicon.zh_group if self.zh else lexicon.en_group)(self.rng, self.words, self.held_out)
+        return (lexicon.zh_group if self.zh else lexicon.en_group)(self.rng, self.words, self.kin)
 
     def word(self) -> str:
         return self.words.zh_word(self.rng) if self.zh else self.words.en_word(self.rng)
@@ -155,9 +162,10 @@ class LoreMaker:
         """Another name that shares a part with this one."""
         if self.zh:
             at = self.rng.randrange(len(name))
-            return name[:at] + self.rng.choice(self.words.zh_chars[:1500]) + name[at + 1 :]
+            char = self.rng.choice(self.kin if self.kin and self.chance(0.5) else self.words.zh_chars[:1500])
+            return name[:at] + char + name[at + 1 :]
         first, *rest = name.removeprefix("the ").split()
-        new = lexicon.en_name(self.rng, self.held_out)
+        new = lexicon.en_name(self.rng, self.kin)
         if not rest:
             return first[:2] + new.lower()[-4:]
         rest_or_new = [first, new] if self.chance(0.3) else [new if first[0].isupper() else new.lower(), *rest]
@@ -363,8 +371,8 @@ class LoreMaker:
 
     def lore(self, cast: dict[str, list[str]], wildness: float) -> list[Line]:
         # The bundle's profile gives the pocket model three lines.
-        count = self.rng.choice([1, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8])
-        focus = self.focus(cast) if self.chance(0.55) else None
+        count = self.rng.choice([1, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 6])
+        focus = self.focus(cast) if self.chance(0.65) else None
         lines: list[Line] = []
         for _ in range(count):
             if self.chance(wildness * (0.4 if focus else 1.0)):
@@ -383,7 +391,7 @@ class LoreMaker:
             if self.chance(0.12) and len(line.text) + len(extra) < (80 if self.zh else 200):
                 space = "" if self.zh else " "
                 line.text, line.told = f"{line.text}{space}{extra}", f"{line.told}{space}{extra}"
-            elif self.chance(0.1) and line.told == line.text:
+            elif self.chance(0.05) and line.told == line.text:
                 line.text = line.told = self.labelled(line)
         for line in lines:
             line.told = curly(line.told)

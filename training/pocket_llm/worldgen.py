@@ -138,7 +138,7 @@ class SceneMaker(LoreMaker):
     def question(self, lines: list[Line], cast: dict[str, list[str]]) -> Asked:
         """A message that one line answers, and now and then a second one in the same breath that nothing answers."""
         # Retrieval ranks: what answers is usually near the top.
-        index = 0 if self.chance(0.4) else self.rng.randrange(min(4, len(lines)))
+        index = 0 if self.chance(0.25) else self.rng.randrange(min(4, len(lines)))
         message, about = self.ask(lines[index])
         asked = Asked(message, about, self.also(lines, index))
         if self.chance(0.06):

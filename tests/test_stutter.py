@@ -40,7 +40,10 @@ def test_a_title_told_as_if_it_were_a_sentence_is_left_out(text: str, mended: st
 @pytest.mark.parametrize(
     ("text", "mended"),
     [
-        ("Thessaly Orme was on watch, and a bursting", "Thessaly Orme was on watch, and a bursting flare took her sight."),
+        (
+            "Thessaly Orme was on watch, and a bursting",
+            "Thessaly Orme was on watch, and a bursting flare took her sight.",
+        ),
         ("客棧有九間房，第九", "客棧有九間房，第九間從不出租。"),
         ("She was on watch.", None),  # a whole sentence, though the line goes on
         ("Someone else was on wa", None),
@@ -48,5 +51,9 @@ def test_a_title_told_as_if_it_were_a_sentence_is_left_out(text: str, mended: st
     ],
 )
 def test_a_quotation_that_stops_halfway_goes_on(text: str, mended: str | None) -> None:
-    lines = ["She was on watch, and a bursting flare took her sight.", "客棧有九間房，第九間從不出租。", "Towers stand."]
+    lines = [
+        "She was on watch, and a bursting flare took her sight.",
+        "客棧有九間房，第九間從不出租。",
+        "Towers stand.",
+    ]
     assert not_cut_short(text, lines) == (mended or text)

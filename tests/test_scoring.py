@@ -34,6 +34,12 @@ def turn_of(
     })  # fmt: skip
 
 
+def once(*sentences: tuple[str, list[str]]) -> judge.Played:
+    """A turn that was written once."""
+    turn = turn_of(*sentences)
+    return judge.Played(turn, turn.sentences)
+
+
 class Player:
     """A bundle that knows the world by heart and quotes it, or tells of something else. Chunk ids are headings."""
 
@@ -45,7 +51,11 @@ class Player:
     def upload(self, file: Any, *, filename: str, world_id: str, license: str | None, overwrite: bool) -> None:
         self.uploads.append(world_id)
 
-    def take_turn(self, request: TurnRequest, key: str) -> Turn:
+    def play_turn(self, request: TurnRequest, key: str) -> judge.Played:
+        turn = self._turn(request)
+        return judge.Played(turn, turn.sentences)
+
+    def _turn(self, request: TurnRequest) -> Turn:
         case = next(case for case in self._world.cases if case.message == request.message)
         own = next((fact for fact in self._world.facts if fact.section == case.section), None)
         other = next(fact for fact in self._world.facts if fact.section != case.section)
@@ -107,7 +117,7 @@ def test_a_fact_is_known_in_other_words_and_not_with_other_parts(world: worlds.S
 
 
 def test_an_answer_of_no_use_counts_against_the_model(world: worlds.ScoredWorld) -> None:
-    verdicts = [judge.judge(None, case, world, {}, 0.1) for case in world.cases]
+    verdicts = [judge.judge(judge.Played(None, []), case, world, {}, 0.1) for case in world.cases]
     report = judge.shares(verdicts)
     for name in ("valid", "citation_recall", "unanswerable_uncited", "name_right", "choices_follow", "language_kept"):
         assert report[name] == 0.0, name
@@ -117,7 +127,7 @@ def test_a_true_sentence_with_a_wrong_citation_is_no_hit(world: worlds.ScoredWor
     case = next(case for case in world.cases if case.section)
     fact = next(fact for fact in world.facts if fact.section == case.section)
     elsewhere = next(name for name in world.names if name != case.section)
-    verdict = judge.judge(turn_of((fact.told, ["c"])), case, world, {"c": elsewhere}, 0.5)
+    verdict = judge.judge(once((fact.told, ["c"])), case, world, {"c": elsewhere}, 0.5)
     assert (verdict.shown.num_cited, verdict.shown.num_stated, verdict.shown.num_held) == (1, 1, 0)
     assert verdict.found is False
 
@@ -127,15 +137,25 @@ def test_what_the_gate_took_away_counts_before_it(world: worlds.ScoredWorld) -> 
     fact = next(fact for fact in world.facts if fact.section == case.section)
     turn = turn_of((fact.told, ["c"]))
     turn.sentences[0].citations, turn.sentences[0].status = [], "invented"
-    verdict = judge.judge(turn, case, world, {"c": case.section}, 0.5)
+    verdict = judge.judge(judge.Played(turn, turn.sentences), case, world, {"c": case.section}, 0.5)
     assert (verdict.found, verdict.found_claimed) == (False, True)
     assert (verdict.shown.num_cited, verdict.claimed.num_held) == (0, 1)
+
+
+def test_before_the_gate_the_first_attempt_counts(world: worlds.ScoredWorld) -> None:
+    case = next(case for case in world.cases if case.section)
+    fact = next(fact for fact in world.facts if fact.section == case.section)
+    lost = turn_of(("Lost.", ["c"]))
+    played = judge.Played(turn_of((fact.told, ["c"])), lost.sentences)
+    verdict = judge.judge(played, case, world, {"c": case.section}, 0.5)
+    assert (verdict.found, verdict.found_claimed) == (True, False)
+    assert (verdict.claimed.num_cited, verdict.claimed.num_held) == (1, 0)
 
 
 @pytest.mark.parametrize(("text", "is_kept"), [("霧裡有 Alice 的燈。", True), ("The lamp is lit.", False)])
 def test_chinese_may_hold_a_latin_name(text: str, is_kept: bool) -> None:
     chinese = worlds.make_world(1, "zh", 5)
-    assert judge.judge(turn_of((text, [])), chinese.cases[0], chinese, {}, 0.1).kept is is_kept
+    assert judge.judge(once((text, [])), chinese.cases[0], chinese, {}, 0.1).kept is is_kept
 
 
 def test_means_and_spreads() -> None:

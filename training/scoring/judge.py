@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median_high
 
 from sagaforge.datasets.text import HAN_CHARACTER
-from sagaforge.schemas import Turn
+from sagaforge.schemas import Sentence, Turn
 from sagaforge.training.scoring.worlds import Case, Fact, ScoredWorld
 
 LATIN = re.compile(r"[A-Za-z]{2,}")
@@ -23,6 +23,15 @@ SHARES = {
     "kept": "language_kept",
     "repeated": "repetition",
 }
+
+
+@dataclass(frozen=True)
+class Played:
+    """turn: what the player got, None when the model's answer was of no use; first: the sentences of the model's first
+    attempt, which are not those of the turn when the bundle had it written again."""
+
+    turn: Turn | None
+    first: Sequence[Sentence]
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,9 @@ class Verdict:
     """One turn, counted. `None`: it says nothing of that.
 
     valid: the model's answer could be used; shown, claimed: what the sentences cite, after the citation gate and as the
-    model had it; found: the section that answers is cited by a sentence that holds; silent: an unanswerable message is
-    left without a citation; named: what was asked for is spelled right; chosen: choices differ, and one names something
-    of the world; kept: the language; repeated: a sentence stands twice.
+    model had it in its first attempt; found: the section that answers is cited by a sentence that holds; silent: an
+    unanswerable message is left without a citation; named: what was asked for is spelled right; chosen: choices differ,
+    and one names something of the world; kept: the language; repeated: a sentence stands twice.
     """
 
     valid: bool
@@ -63,9 +72,9 @@ class Verdict:
     seconds: float
 
 
-def judge(turn: Turn | None, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
-    """Judge a turn (None: the model's answer was of no use); `section_of` gives the heading of each chunk that it
-    cites."""
+def judge(played: Played, case: Case, world: ScoredWorld, section_of: Mapping[str, str], seconds: float) -> Verdict:
+    """Judge a turn; `section_of` gives the heading of each chunk that it cites."""
+    turn = played.turn
     if turn is None:
         answers = case.section != ""
         return Verdict(
@@ -83,7 +92,7 @@ def judge(turn: Turn | None, case: Case, world: ScoredWorld, section_of: Mapping
             seconds=seconds,
         )
     shown = _count(((s.text, s.citations) for s in turn.sentences), world, section_of)
-    claimed = _count(((s.text, s.claimed) for s in turn.sentences), world, section_of)
+    claimed = _count(((s.text, s.claimed) for s in played.first), world, section_of)
     texts = [choice.text.casefold() for choice in turn.choices]
     sentences = [sentence.text for sentence in turn.sentences]
     return Verdict(

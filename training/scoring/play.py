@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 from typing import Protocol
 
 from sagaforge.datasets.lore_lines import section_title
-from sagaforge.schemas import Chunk, Turn, TurnRequest
-from sagaforge.training.scoring.judge import Verdict, judge, shares
+from sagaforge.schemas import Chunk, TurnRequest
+from sagaforge.training.scoring.judge import Played, Verdict, judge, shares
 from sagaforge.training.scoring.worlds import Case, ScoredWorld
 
 
@@ -22,14 +22,14 @@ class Bundle(Protocol):
         self, file: io.BytesIO, *, filename: str, world_id: str, license: str | None, overwrite: bool
     ) -> object: ...
 
-    def take_turn(self, request: TurnRequest, key: str) -> Turn | None:
-        """The turn; None when the bundle could make none of the model's answer."""
+    def play_turn(self, request: TurnRequest, key: str) -> Played:
+        """Take a turn; a model's answer of which the bundle can make none is no error."""
 
     def chunk(self, world_id: str, chunk_id: str) -> Chunk: ...
 
 
 # Called after each turn: the case, the turn, what it was judged.
-OnTurn = Callable[[Case, Turn | None, Verdict], None]
+OnTurn = Callable[[Case, Played, Verdict], None]
 
 
 def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float]:
@@ -44,14 +44,14 @@ def play(bundle: Bundle, world: ScoredWorld, on_turn: OnTurn) -> dict[str, float
     for number, case in enumerate(world.cases):
         began = time.perf_counter()
         request = TurnRequest(world_id=world.world_id, message=case.message, seed=number)
-        turn = bundle.take_turn(request, uuid.uuid4().hex)
+        played = bundle.play_turn(request, uuid.uuid4().hex)
         seconds = time.perf_counter() - began
-        told = turn.sentences if turn else []
+        told = [*played.first, *(played.turn.sentences if played.turn else [])]
         for chunk_id in {id for sentence in told for id in [*sentence.citations, *sentence.claimed]}:
             if chunk_id not in sections:
                 sections[chunk_id] = section_title(bundle.chunk(world.world_id, chunk_id).metadata.section)
-        verdicts.append(judge(turn, case, world, sections, seconds))
-        on_turn(case, turn, verdicts[-1])
+        verdicts.append(judge(played, case, world, sections, seconds))
+        on_turn(case, played, verdicts[-1])
     return shares(verdicts)
 
 

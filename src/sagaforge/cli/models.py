@@ -16,11 +16,10 @@ from rich.text import Text
 from sagaforge.cli.client import Client
 from sagaforge.cli.failures import CliError
 from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
-from sagaforge.schemas import TurnRequest
+from sagaforge.schemas import Sentence, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from sagaforge.schemas import Turn
-    from sagaforge.training.scoring.judge import Verdict
+    from sagaforge.training.scoring.judge import Played, Verdict
     from sagaforge.training.scoring.worlds import Case
 
 app = typer.Typer(no_args_is_help=True, help="Score the models.")
@@ -39,13 +38,22 @@ class _Scored:
         self.upload = client.upload
         self.chunk = client.chunk
 
-    def take_turn(self, request: TurnRequest, key: str) -> Turn | None:
+    def play_turn(self, request: TurnRequest, key: str) -> Played:
+        from sagaforge.training.scoring.judge import Played
+
+        attempts: list[list[Sentence]] = [[]]
         try:
-            return self._client.take_turn(request, key)
+            for event in self._client.stream_turn(request, key):
+                if event.event == "sentence":
+                    attempts[-1].append(Sentence.model_validate(event.data))
+                elif event.event == "restart":
+                    attempts.append([])
+                elif event.event == "turn":
+                    return Played(Turn.model_validate(event.data), attempts[0])
         except CliError as error:
-            if error.code == "E_MODEL_ANSWER_INVALID":
-                return None
-            raise
+            if error.code != "E_MODEL_ANSWER_INVALID":
+                raise
+        return Played(None, attempts[0])
 
 
 @app.command()
@@ -80,8 +88,9 @@ def score(
         progress = closing.enter_context(Progress(*columns, console=output.errors, disable=not sys.stderr.isatty()))
         task = progress.add_task("Scoring", total=sum(len(world.cases) for world in made))
 
-        def on_turn(case: Case, turn: Turn | None, verdict: Verdict) -> None:
+        def on_turn(case: Case, played: Played, verdict: Verdict) -> None:
             progress.advance(task)
+            turn = played.turn
             if show:
                 narration = turn.narration if turn else "(no answer that could be used)"
                 choices = " / ".join(choice.text for choice in turn.choices) if turn else ""

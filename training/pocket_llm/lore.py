@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from sagaforge.training.pocket_llm import banks, facts, lexicon
 
 
+# Of a fact's many wordings of its question, how many are made up: one is asked.
+MAX_QUESTIONS = 3
+
+
 @dataclass
 class Line:
     """A lore line, what it would be narrated as, and what can be asked of it. `slots`: what a form of fact was filled
@@ -134,7 +138,8 @@ class LoreMaker:
         told = fill(self.rng.choice(ways_told), slots)
         if self.chance(0.25):
             told = self.extended(told)
-        questions = [fill(question, slots) for question in ways_asked]
+        asked = self.rng.sample(ways_asked, MAX_QUESTIONS) if len(ways_asked) > MAX_QUESTIONS else ways_asked
+        questions = [fill(question, slots) for question in asked]
         subject = slots[form.about[0]]
         section = title_of(subject) if self.chance(0.75) else self.heading(cast)
         text = told
@@ -162,8 +167,7 @@ class LoreMaker:
         """Another name that shares a part with this one."""
         if self.zh:
             at = self.rng.randrange(len(name))
-            char = self.rng.choice(self.kin if self.kin and self.chance(0.5) else self.words.zh_chars[:1500])
-            return name[:at] + char + name[at + 1 :]
+            return name[:at] + self.rng.choice(self.words.zh_chars[:1500]) + name[at + 1 :]
         first, *rest = name.removeprefix("the ").split()
         new = lexicon.en_name(self.rng, self.kin)
         if not rest:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from sagaforge.training.pocket_llm import banks, facts, lexicon
 
-
 # Of a fact's many wordings of its question, how many are made up: one is asked.
 MAX_QUESTIONS = 3
 

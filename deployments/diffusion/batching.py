@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from sagaforge.deployments.diffusion.adapters import AdapterMixer
 from sagaforge.deployments.diffusion.running import Running
 from sagaforge.errors import SagaForgeError, TooLarge, Unavailable
 
@@ -43,7 +44,7 @@ def parts(keys: Sequence[Key], size: int) -> list[list[Key]]:
     return [list(keys[start : start + size]) for start in range(0, len(keys), size)]
 
 
-def predict(unet: Any, batch: Sequence[Running]) -> tuple[torch.Tensor, ...]:
+def predict(unet: Any, mixer: AdapterMixer, batch: Sequence[Running]) -> tuple[torch.Tensor, ...]:
     """One UNet call for all; each request's rows of what it says, [rows, channels, height, width]."""
     sizes = [one.num_rows for one in batch]
     # Integer timesteps and fractional ones mix; the UNet turns them into floats first thing.
@@ -55,13 +56,14 @@ def predict(unet: Any, batch: Sequence[Running]) -> tuple[torch.Tensor, ...]:
             "text_embeds": torch.cat([c.pooled for c in conditions if c.pooled is not None]),
             "time_ids": torch.cat([c.time_ids for c in conditions if c.time_ids is not None]),
         }
-    predicted = unet(
-        torch.cat([one.model_input() for one in batch]),
-        timesteps.to(unet.device),
-        encoder_hidden_states=torch.cat([c.embeddings for c in conditions]),
-        added_cond_kwargs=added,
-        return_dict=False,
-    )[0]
+    with mixer.using([one.request.adapters for one in batch for _ in range(one.num_rows)]):
+        predicted = unet(
+            torch.cat([one.model_input() for one in batch]),
+            timesteps.to(unet.device),
+            encoder_hidden_states=torch.cat([c.embeddings for c in conditions]),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
     return torch.split(predicted, sizes)
 
 

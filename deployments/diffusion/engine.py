@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from sagaforge.deployments.diffusion import batching, running
+from sagaforge.deployments.diffusion.adapters import AdapterMixer
 from sagaforge.deployments.diffusion.conditioning import Conditioner
 from sagaforge.deployments.diffusion.pictures import Pictures
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest, Listener, Stepped
@@ -84,6 +85,7 @@ class DiffusionEngine:
         self.limits = limits
         self.pictures = Pictures(pipeline, limits.max_decoded)
         self._unet = pipeline.unet
+        self._mixer = AdapterMixer("unet", pipeline.unet)
         self._scheduler_config = pipeline.scheduler.config
         self._conditioner = Conditioner(pipeline, limits.cache_bytes)
         self._arrivals: deque[_Arrival] = deque()
@@ -150,6 +152,7 @@ class DiffusionEngine:
         self._dismiss()
         batch = batching.choose(self._running, self._max_rows)
         if not batch:
+            self._mixer.forget()
             return False
         self._round += 1
         for ticket in batch:
@@ -193,12 +196,13 @@ class DiffusionEngine:
     def _denoise(self, batch: list[Ticket]) -> None:
         """One step for each; a batch that fails is halved until only those fail that can't be helped."""
         try:
-            predicted = batching.predict(self._unet, [self._running[ticket] for ticket in batch])
+            predicted = batching.predict(self._unet, self._mixer, [self._running[ticket] for ticket in batch])
         except Exception as exc:
             if len(batch) == 1:
                 self._leave(batch[0], Failed(batching.as_error(exc)))
                 return
             if batching.is_out_of_memory(exc):
+                self._mixer.forget()
                 batching.free_memory()
                 self._max_rows = max(2, self._max_rows // 2)
                 logger.warning("a batch of %d requests was too large for memory; it is split", len(batch))

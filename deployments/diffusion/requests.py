@@ -8,6 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
+from sagaforge.deployments.diffusion.adapters import Stack
 from sagaforge.errors import SagaForgeError
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
@@ -20,7 +21,8 @@ class GenerationRequest:
     width, height: pixels, multiples of the model's (8 for most). steps: of the scheduler; with an image only the last
     `strength` of them run, as in diffusers. guidance_scale: 1 or less turns guidance off, and the negative prompt with
     it. seed: of the noise; what else is in the batch does not matter. image: start from it; with `mask` (white: paint
-    anew) only there. preview_every: steps between previews, 0 for none.
+    anew) only there. preview_every: steps between previews, 0 for none. adapters: LoRA
+    adapters that were read for this model, each with its scale.
     """
 
     prompt: str
@@ -36,6 +38,7 @@ class GenerationRequest:
     mask: Image.Image | None = None
     strength: float = 0.6
     preview_every: int = 0
+    adapters: Stack = ()
 
 
 @dataclass(frozen=True)

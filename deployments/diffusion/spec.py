@@ -1,0 +1,69 @@
+"""A picture to make, as it crosses processes: plain values and encoded images, and what comes back while it is made.
+
+Every back end that makes pictures (the engine in a replica of ours, a ComfyUI server) is an `ImageBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sagaforge.deployments.diffusion.requests import SchedulerName
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One picture. Like `GenerationRequest`, but adapters are names with scales, and images are encoded (PNG, JPEG or
+    WebP)."""
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    seed: int
+    negative_prompt: str | None = None
+    scheduler: SchedulerName = "dpmpp_2m"
+    adapters: tuple[tuple[str, float], ...] = ()
+    image: bytes | None = None
+    mask: bytes | None = None
+    strength: float = 0.6
+    preview_every: int = 0
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` steps; the preview is a small JPEG."""
+
+    done: int
+    total: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """The picture as PNG, and what made it: `backend`, `model`, `model_sha256`, `versions`, `adapters` and timings, for
+    its receipt."""
+
+    image: bytes
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+ImageEvent = Progress | Made
+
+
+class ImageBackend(Protocol):
+    """Makes pictures."""
+
+    name: str
+
+    def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
+        """Yield progress, and last the picture. Closing the generator cancels the work. Raises `SagaForgeError`s:
+        `InvalidInput` for what the back end can't do, `Unavailable` when it can't be reached."""
+        ...
+
+    async def is_ready(self) -> bool:
+        """Whether it would take a picture on now."""
+        ...

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sagaforge.training.pocket_sdxl import indoors, towns, wilds
 from sagaforge.training.pocket_sdxl.canvas import Pixels
-from sagaforge.training.pocket_sdxl.figure import draw_figure, frames_of
+from sagaforge.training.pocket_sdxl.figure import LANDMARK, draw_figure, frames_of
 from sagaforge.training.pocket_sdxl.finish import finish
 from sagaforge.training.pocket_sdxl.painter import Painter
 from sagaforge.training.pocket_sdxl.palette import light_of
@@ -18,9 +18,6 @@ from sagaforge.training.pocket_sdxl.scenes import Scene
 from sagaforge.training.pocket_sdxl.sky import draw_fog, draw_weather
 
 SIZE = 128
-# Where a place's landmark stands, so that no figure hides it.
-LANDMARK = {"empty": 64, "portrait": 16, "half": 20, "left": 90, "centre": 26, "right": 38, "pair": 64}
-
 Place = Callable[[Painter, str, str, float], None]
 _PLACES: dict[str, Place] = {
     "castle": towns.castle,
@@ -46,7 +43,7 @@ def draw(scene: Scene, size: int = SIZE) -> Pixels:
     frames = frames_of(scene.composition, rng)
     landmark = LANDMARK[scene.composition] + rng.uniform(-3, 3)
     _PLACES[scene.place](p, scene.time, scene.weather, landmark)
-    draw_fog(p, 0.55 if scene.weather == "fog" else 0.0)
+    draw_fog(p, scene.weather)
     for frame, who in zip(frames, scene.characters, strict=True):
         draw_figure(p, frame, who)
     draw_weather(p, scene.weather)

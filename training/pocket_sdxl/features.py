@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagaforge.training.pocket_sdxl.canvas import UNITS, Pixels
-from sagaforge.training.pocket_sdxl.figure import FRAMES
+from sagaforge.training.pocket_sdxl.figure import FRAMES, LANDMARK
 from sagaforge.training.pocket_sdxl.head import Frame
 
 Floats = NDArray[np.float32]
@@ -24,6 +24,8 @@ _ZONES = (
     *((x, y, 0.16, 0.16) for x, y in ((-0.5, 2.5), (0.0, 2.5), (0.5, 2.5), (-0.45, 3.4), (0.45, 3.4))),
     *((x, y, 0.16, 0.1) for x, y in ((-0.35, 0.62), (0.35, 0.62))),
 )
+# Zones of the whole picture are in units of the canvas.
+_WHOLE = Frame(0, 0, 1)
 _EYE_ZONES = tuple(
     (side * 0.41 + dx, 0.27 + dy, 0.045, 0.05)
     for side in (-1, 1)
@@ -41,7 +43,7 @@ def degrade(picture: Pixels, rng: np.random.Generator, strength: float = 1.0) ->
     out = cv2.warpAffine(picture, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
     values = cv2.GaussianBlur(out, (0, 0), max(0.1, sigma)).astype(np.float32)
     values *= 1 + rng.uniform(-0.05, 0.05, 3).astype(np.float32) * strength
-    values += rng.normal(0, 7 * strength, values.shape)
+    values += rng.standard_normal(values.shape, dtype=np.float32) * (7 * strength)
     degraded: Pixels = np.clip(values, 0, 255).astype(np.uint8)
     return degraded
 
@@ -80,8 +82,49 @@ def eye_features(picture: Pixels) -> Floats:
     return np.concatenate([means.ravel(), skin.ravel()]) / 255
 
 
+def time_features(picture: Pixels, composition: str) -> Floats:
+    """Colours of the sky above, and of what is seen at the landmark: indoors, the window."""
+    x = LANDMARK[composition]
+    above = [(at, y, 4.0, 4.0) for y in (7, 20, 34, 50, 64) for at in (6, 24, 44, 64, 84, 104, 122)]
+    there = [(x + dx, y, 2.5, 3.0) for y in (28, 36, 44, 52, 60, 68, 76) for dx in (-7, 0, 7)]
+    means = _zone_means(picture, _WHOLE, (*above, *there)) / 255
+    hues = means / (means.sum(axis=1, keepdims=True) + 0.15)
+    return np.concatenate([means.ravel(), hues.ravel(), picture.mean(axis=(0, 1)) / 255]).astype(np.float32)
+
+
+def weather_features(picture: Pixels) -> Floats:
+    """Fine bright and dark detail and its slant, contrast, and the colour of sky and ground by rows."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = cv2.GaussianBlur(grey, (0, 0), 1.2) - cv2.GaussianBlur(grey, (0, 0), 3.0)
+    cells = [_cells(np.abs(fine), 4)]
+    for sign in (1, -1):
+        detail = np.maximum(fine * sign, 0)
+        tops = cv2.dilate(detail, np.ones((3, 3), np.uint8)) == detail
+        # Flakes and drops are everywhere: sorted, the emptiest part of the picture says more than a lit window.
+        for level in (3.0, 6.0, 10.0, 16.0):
+            cells.append(np.sort(_cells((tops & (detail > level)).astype(np.float32), 4))[::3] * 500)
+        rows = detail.reshape(4, 32, 4, 32).swapaxes(1, 2).reshape(16, -1)
+        cells += [np.sort(np.percentile(rows, share, axis=1))[::3] for share in (90, 98)]
+    dx, dy = cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1)
+    for angle in range(0, 180, 15):
+        a = np.deg2rad(angle)
+        cells.append(_cells(np.abs(dx * np.cos(a) + dy * np.sin(a)), 2))
+    rows = cv2.resize(picture, (3, 10), interpolation=cv2.INTER_AREA).astype(np.float32)
+    wide = cv2.GaussianBlur(grey, (0, 0), 4.0)
+    contrast = [_cells((wide - wide.mean()) ** 2, 4) ** 0.5]
+    found = np.concatenate([np.log1p(np.concatenate([c.ravel() for c in (*cells, *contrast)])) * 20, rows.ravel()])
+    return (found / 255).astype(np.float32)
+
+
+def _cells(values: Floats, num: int) -> Floats:
+    """Means over a grid of num x num cells."""
+    side = UNITS // num
+    means: Floats = values.reshape(num, side, num, side).mean(axis=(1, 3)).ravel()
+    return means
+
+
 def view_features(picture: Pixels) -> Floats:
-    """A thumbnail, the directions of edges by cell, and how much fine bright detail there is."""
+    """A thumbnail, and the directions of edges by cell."""
     half = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
     thumb = cv2.resize(half, (12, 12), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     grey = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
@@ -90,11 +133,4 @@ def view_features(picture: Pixels) -> Floats:
     bins = ((angle % np.pi) * (8 / np.pi)).astype(np.int32) % 8
     cells = np.stack([np.where(bins == i, size, 0).reshape(8, 8, 8, 8).sum(axis=(1, 3)) for i in range(8)], axis=-1)
     edges = np.sqrt(cells / (cells.sum(axis=-1, keepdims=True) + 1.0))
-    whole = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    fine = cv2.GaussianBlur(whole, (0, 0), 1.0) - cv2.GaussianBlur(whole, (0, 0), 3.0)
-    spots = [
-        np.percentile(np.maximum(fine * sign, 0).reshape(4, 32, 4, 32).swapaxes(1, 2).reshape(16, -1), 95, axis=1)
-        for sign in (1, -1)
-    ]
-    contrast = np.array([whole.std(), grey.mean() * 255, cells.sum()], np.float32)
-    return np.concatenate([thumb.ravel(), edges.ravel(), *spots, contrast]).astype(np.float32)
+    return np.concatenate([thumb.ravel(), edges.ravel()]).astype(np.float32)

@@ -21,6 +21,8 @@ FRAMES: dict[str, tuple[Frame, ...]] = {
     "right": (Frame(92, 49, 10),),
     "pair": (Frame(38, 49, 10), Frame(90, 49, 10)),
 }
+# Where a place's landmark stands, so that no figure hides it.
+LANDMARK = {"empty": 64, "portrait": 16, "half": 20, "left": 90, "centre": 26, "right": 38, "pair": 64}
 GOLD: Colour = (232, 190, 92)
 STEEL: Colour = (150, 160, 178)
 TROUSERS: Colour = (70, 62, 80)

@@ -15,14 +15,23 @@ import numpy as np
 from sagaforge.training.pocket_sdxl import reader
 from sagaforge.training.pocket_sdxl.canvas import Pixels
 from sagaforge.training.pocket_sdxl.drawing import draw
-from sagaforge.training.pocket_sdxl.features import Floats, degrade, eye_features, figure_features, view_features
+from sagaforge.training.pocket_sdxl.features import (
+    Floats,
+    degrade,
+    eye_features,
+    figure_features,
+    time_features,
+    view_features,
+    weather_features,
+)
 from sagaforge.training.pocket_sdxl.figure import FRAMES
-from sagaforge.training.pocket_sdxl.reader import FIGURE, VIEW, VIEW_BY_STYLE, WEIGHTS, Linear
+from sagaforge.training.pocket_sdxl.reader import FIGURE, VIEW, WEIGHTS, Linear
 from sagaforge.training.pocket_sdxl.scenes import Scene, draw_scenes
 
 SEED = 2026
-NUM_SCENES = 2400
-NUM_JUDGED = 500
+NUM_SCENES = 1500
+NUM_JUDGED = 400
+SHRINKAGE = 0.15
 
 Drawn = tuple[Pixels, Scene]
 
@@ -37,9 +46,11 @@ class Examples:
     def add(self, picture: Pixels, scene: Scene) -> None:
         values = reader.values_of(scene)
         view = view_features(picture)
-        for name in (*VIEW, *VIEW_BY_STYLE):
-            if name in values:
-                self._add(f"{name}/{scene.style}" if name in VIEW_BY_STYLE else name, view, values[name])
+        for name in VIEW:
+            self._add(name, view, values[name])
+        self._add(reader.time_model(scene.style, scene.place), time_features(picture, scene.composition), scene.time)
+        if "weather" in values:
+            self._add(f"weather/{scene.style}", weather_features(picture), scene.weather)
         for i, frame in enumerate(FRAMES[scene.composition]):
             of_figure = figure_features(picture, frame)
             for name in FIGURE:
@@ -53,24 +64,26 @@ class Examples:
 
 
 def fit_linear(features: Floats, labels: list[str]) -> Linear:
-    """Linear discriminants with a covariance shrunk towards its diagonal (Ledoit and Wolf)."""
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
+    """Linear discriminants of equally likely classes, with a covariance shrunk towards the identity."""
     centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-4
+    x = (features - centre) / scale
     classes = sorted(set(labels))
-    # Equal priors: a guess must not lean to what is drawn more often.
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(len(classes), 1 / len(classes)))
-    model.fit((features - centre) / scale, labels)
-    weights = (model.coef_ / scale).astype(np.float32)
-    return Linear(tuple(classes), weights, (model.intercept_ - weights @ centre).astype(np.float32))
+    index = np.array([classes.index(label) for label in labels])
+    means = np.stack([x[index == i].mean(axis=0) for i in range(len(classes))])
+    inner = x - means[index]
+    spread = inner.T @ inner / len(x) * (1 - SHRINKAGE)
+    spread[np.diag_indices_from(spread)] += SHRINKAGE
+    weights = np.linalg.solve(spread, means.T).T
+    bias = -0.5 * (weights * means).sum(axis=1)
+    weights = (weights / scale).astype(np.float32)
+    return Linear(tuple(classes), weights, (bias - weights @ centre).astype(np.float32))
 
 
 def fit(drawn: Iterable[Drawn], rng: np.random.Generator) -> dict[str, Linear]:
     examples = Examples()
     for picture, scene in drawn:
         examples.add(picture, scene)
-        for strength in (0.6, 1.0):
-            examples.add(degrade(picture, rng, strength), scene)
+        examples.add(degrade(picture, rng, rng.uniform(0.5, 1.0)), scene)
     return {name: fit_linear(np.stack(rows), examples.labels[name]) for name, rows in examples.features.items()}
 
 

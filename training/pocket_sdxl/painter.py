@@ -62,6 +62,9 @@ class Painter:
             canvas.gradient(points, up, down, (left, top), (left + (right - left) * 0.35, bottom))
         else:
             canvas.fill(points, tone)
+        if self.shine_layer is not None:
+            # What is in front hides the light behind it.
+            self.shine_layer.fill(points, (0, 0, 0))
         if not line:
             return
         if self.style == "cel":

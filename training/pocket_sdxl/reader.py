@@ -21,18 +21,19 @@ from sagaforge.training.pocket_sdxl.features import (
     degrade,
     eye_features,
     figure_features,
+    time_features,
     view_features,
+    weather_features,
 )
 from sagaforge.training.pocket_sdxl.figure import FRAMES
-from sagaforge.training.pocket_sdxl.scenes import INDOORS, Scene
+from sagaforge.training.pocket_sdxl.scenes import INDOORS, Scene, num_figures
 
 WEIGHTS = Path(__file__).with_name("reader.npz")
-# Read from the whole picture: these by one classifier for all styles, those by one for each style.
-VIEW = ("style", "place", "figures")
-VIEW_BY_STYLE = ("time", "weather")
+# Read from the whole picture, in any style.
+VIEW = ("style", "place", "composition")
 FIGURE = ("hair", "clothes")
 
-__all__ = ["Linear", "degrade", "read", "readable", "score", "values_of"]
+__all__ = ["Linear", "degrade", "read", "readable", "score", "time_model", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def read(picture: Pixels, composition: str, style: str | None = None) -> dict[st
     features = view_features(picture)
     found = {name: models[name](features) for name in VIEW}
     by = style or found["style"]
-    found |= {name: models[f"{name}/{by}"](features) for name in VIEW_BY_STYLE}
+    # The composition that is asked for says where to look; the one that is seen, how many figures there are.
+    found["figures"] = str(num_figures(found["composition"]))
+    found["time"] = models[time_model(by, found["place"])](time_features(picture, composition))
+    found["weather"] = models[f"weather/{by}"](weather_features(picture))
     for i, frame in enumerate(FRAMES[composition]):
         of_figure = figure_features(picture, frame)
         suffix = "2" if i else ""
@@ -81,9 +85,15 @@ def read(picture: Pixels, composition: str, style: str | None = None) -> dict[st
     return found
 
 
+def time_model(style: str, place: str) -> str:
+    """The name of the classifier of the hour: each room has its window, all outdoors have the sky."""
+    return f"time/{style}/{'indoors' if place in INDOORS else 'outdoors'}"
+
+
 def values_of(scene: Scene) -> dict[str, str]:
     """The true values of everything that the reader can read in a scene."""
-    values = {"style": scene.style, "place": scene.place, "figures": str(len(scene.characters)), "time": scene.time}
+    values = {"style": scene.style, "place": scene.place, "time": scene.time}
+    values |= {"composition": scene.composition, "figures": str(len(scene.characters))}
     # A roof keeps the weather out.
     if scene.place not in INDOORS:
         values["weather"] = scene.weather

@@ -35,6 +35,9 @@ def draw_sky(p: Painter, time: str, weather: str, x: float, horizon: float) -> N
     paint_sky(p, rect(0, 0, 128, 128), horizon)
     is_veiled = weather in ("rain", "fog", "snow")
     if time == "night":
+        # Behind the moon: a flat cloud would cut its disc in half.
+        if weather != "fog":
+            _clouds(p, time, weather, horizon)
         if not is_veiled:
             for _ in range(34):
                 r = rng.choice((0.4, 0.5, 0.6, 0.9))
@@ -45,7 +48,7 @@ def draw_sky(p: Painter, time: str, weather: str, x: float, horizon: float) -> N
             _moon(p, x, 20)
     elif not is_veiled:
         _sun(p, time, x, horizon)
-    if weather in ("clear", "rain", "snow"):
+    if time != "night" and weather != "fog":
         _clouds(p, time, weather, horizon)
 
 
@@ -89,24 +92,28 @@ def _clouds(p: Painter, time: str, weather: str, horizon: float) -> None:
 
 def draw_weather(p: Painter, weather: str) -> None:
     """What falls or drifts in front of everything."""
-    rng = p.rng
+    rng, is_on_paper = p.rng, p.style in ("ink", "watercolour")
     if weather == "rain":
-        colour = p.styled((214, 228, 250)) if p.style != "neon" else (130, 220, 255)
-        for _ in range(52):
-            x, y, length = rng.uniform(0, 142), rng.uniform(-8, 124), rng.uniform(8, 13)
-            drop = np.array(
-                [(x, y), (x + 0.7, y), (x + 0.7 - length * 0.3, y + length), (x - length * 0.3, y + length)]
-            )
-            p.canvas.fill(drop.astype(np.float32), colour, alpha=0.62)
+        colour = {"neon": (130, 220, 255), "ink": (70, 84, 116), "watercolour": (236, 242, 255)}.get(
+            p.style, (220, 232, 252) if not p.light.is_dark else (150, 170, 220)
+        )
+        for _ in range(56):
+            x, y, length = rng.uniform(0, 142), rng.uniform(-8, 124), rng.uniform(9, 14)
+            drop = [(x, y), (x + 0.8, y), (x + 0.8 - length * 0.3, y + length), (x - length * 0.3, y + length)]
+            p.canvas.fill(np.array(drop, np.float32), colour, alpha=0.72)
     elif weather == "snow":
-        flake = (252, 252, 255)
         for i in range(64):
-            r = (0.8, 1.1, 1.5)[i % 3]
-            p.canvas.fill(ellipse(rng.uniform(0, 128), rng.uniform(0, 126), r, r, num=10), flake, alpha=0.9)
+            r = (0.9, 1.2, 1.6)[i % 3]
+            x, y = rng.uniform(0, 128), rng.uniform(0, 126)
+            if is_on_paper:
+                # White on pale paper is seen by its shadow.
+                p.canvas.fill(ellipse(x + 0.4, y + 0.5, r + 0.5, r + 0.5, num=10), (96, 112, 156), alpha=0.8)
+            p.canvas.fill(ellipse(x, y, r, r, num=10), (253, 253, 255))
 
 
-def draw_fog(p: Painter, strength: float) -> None:
+def draw_fog(p: Painter, weather: str) -> None:
     """Mist between the place and the figures."""
-    if strength:
-        p.haze(30, 82, strength)
-        p.haze(66, 112, strength * 0.8)
+    if weather == "fog":
+        strength = 0.7 if p.style in ("ink", "cel") else 0.6
+        p.haze(28, 82, strength)
+        p.haze(66, 114, strength * 0.85)

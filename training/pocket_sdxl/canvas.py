@@ -130,9 +130,9 @@ class Canvas:
         if blur:
             mask = _blurred(mask, blur * self.k)
         if within is not None:
-            mask = cv2.multiply(mask, self._mask(within, box), scale=1 / 255)
+            mask = np.asarray(cv2.multiply(mask, self._mask(within, box), scale=1 / 255), np.uint8)
         if alpha < 1:
-            mask = cv2.convertScaleAbs(mask, alpha=alpha)
+            mask = np.asarray(cv2.convertScaleAbs(mask, alpha=alpha), np.uint8)
         self._blend(box, mask, np.array(colour, np.int16))
 
     def gradient(
@@ -164,7 +164,8 @@ class Canvas:
         mask: Pixels = np.zeros((bottom - top, right - left), np.uint8)
         fixed = self._fixed(points) - np.array([left << _SHIFT, top << _SHIFT], np.int32)
         cv2.polylines(mask, [fixed], closed, 255, thickness, cv2.LINE_AA, _SHIFT)
-        self._blend(box, cv2.convertScaleAbs(mask, alpha=alpha), np.array(colour, np.int16))
+        mask = np.asarray(cv2.convertScaleAbs(mask, alpha=alpha), np.uint8)
+        self._blend(box, mask, np.array(colour, np.int16))
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float) -> None:
         """A round light that fades outwards: moves the pixels below it towards its colour."""
@@ -180,8 +181,7 @@ class Canvas:
 
     def smaller(self) -> Pixels:
         """The picture at its final size."""
-        out: Pixels = cv2.resize(self.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return out
+        return np.asarray(cv2.resize(self.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _common(a: Box, b: Box | None) -> Box | None:
@@ -197,7 +197,5 @@ def _blurred(mask: Pixels, sigma: float) -> Pixels:
         # A wide blur has no detail: a quarter of the pixels each way show the same.
         small = cv2.resize(mask, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), sigma / 4, borderType=cv2.BORDER_REPLICATE)
-        wide: Pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-        return wide
-    out: Pixels = cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return out
+        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)

@@ -65,21 +65,20 @@ def _zone_means(picture: Pixels, frame: Frame, zones: tuple[tuple[float, ...], .
 def at_128(picture: Pixels) -> Pixels:
     if picture.shape[0] == UNITS and picture.shape[1] == UNITS:
         return picture
-    out: Pixels = cv2.resize(picture, (UNITS, UNITS), interpolation=cv2.INTER_AREA)
-    return out
+    return np.asarray(cv2.resize(picture, (UNITS, UNITS), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def figure_features(picture: Pixels, frame: Frame) -> Floats:
     means = _zone_means(picture, frame, _ZONES)
     thumb = cv2.resize(picture, (4, 4), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.concatenate([means.ravel(), thumb.ravel() * 0.5]) / 255
+    return np.asarray(np.concatenate([means.ravel(), thumb.ravel() * 0.5]) / 255, np.float32)
 
 
 def eye_features(picture: Pixels) -> Floats:
     frame = FRAMES["portrait"][0]
     means = _zone_means(picture, frame, _EYE_ZONES)
     skin = _zone_means(picture, frame, _ZONES[-2:])
-    return np.concatenate([means.ravel(), skin.ravel()]) / 255
+    return np.asarray(np.concatenate([means.ravel(), skin.ravel()]) / 255, np.float32)
 
 
 def time_features(picture: Pixels, composition: str) -> Floats:

@@ -19,8 +19,7 @@ def _noise(size: int, cell: float, seed: int) -> Floats:
     """Smooth noise between -1 and 1 with blots of `cell` units: the same paper under every picture."""
     num = max(2, round(UNITS / cell))
     rough = np.random.default_rng(seed).uniform(-1, 1, (num, num)).astype(np.float32)
-    out: Floats = cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC)
-    return out
+    return np.asarray(cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -33,8 +32,8 @@ def _wobble(size: int, units: float, cell: float) -> tuple[Floats, Floats]:
 @lru_cache(maxsize=4)
 def _vignette(size: int, strength: float) -> Floats:
     a = np.linspace(-1, 1, size, dtype=np.float32)
-    out: Floats = (1 - strength * np.clip((a * a)[None] + (a * a)[:, None] - 0.7, 0, 1))[..., None]
-    return out
+    dark = strength * np.clip((a * a)[None] + (a * a)[:, None] - 0.7, 0, 1)
+    return np.asarray(1 - dark, np.float32)[..., None]
 
 
 @lru_cache(maxsize=4)
@@ -65,9 +64,8 @@ def finish(p: Painter) -> Pixels:
     return picture
 
 
-def _bytes(values: Floats) -> Pixels:
-    out: Pixels = np.clip(values, 0, 255).astype(np.uint8)
-    return out
+def _bytes(values: Floats | NDArray[np.float64]) -> Pixels:
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def _watercolour(picture: Pixels) -> Pixels:
@@ -103,14 +101,14 @@ def _neon(picture: Pixels, shine: Pixels) -> Pixels:
     far = cv2.GaussianBlur(small, (0, 0), 3.4 * size / UNITS)
     glow = cv2.resize(near * 0.5 + far * 0.75, (size, size), interpolation=cv2.INTER_LINEAR)
     values = picture.astype(np.float32)
-    values = values + glow * (1 - values / 300)
+    values += np.asarray(glow, np.float32) * (1 - values / 300)
     return _bytes(values * _vignette(size, 0.3))
 
 
 def _ink(picture: Pixels) -> Pixels:
     size = picture.shape[0]
     xs, ys = _wobble(size, 0.55, 6)
-    drawn = cv2.remap(picture, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    values = drawn * _paper(size)
+    drawn = cv2.remap(picture, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = np.asarray(drawn * _paper(size), np.float32)
     paper = np.array(PAPER, np.float32) * _paper(size)
     return _bytes(values + (paper - values) * _torn_edge(size))

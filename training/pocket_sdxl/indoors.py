@@ -149,8 +149,8 @@ def cave(p: Painter, time: str, weather: str, x: float) -> None:
         shape = smooth(wall, steps=3)
         p.shape(shape, ring)
         p.shade(shape + np.array([side * 12, 0], np.float32), shape, 0.3, blur=2)
-    for sx, h in ((14, 30), (34, 19), (52, 13), (78, 15), (96, 22), (114, 34)):
-        h += p.rng.uniform(-3, 3)
+    for sx, length in ((14, 30), (34, 19), (52, 13), (78, 15), (96, 22), (114, 34)):
+        h = length + p.rng.uniform(-3, 3)
         spike = np.array([(sx - 7, -4), (sx + 7, -4), (sx + 1, h)], np.float32)
         p.shape(spike, rock)
         p.shade(rect(sx + 1, -4, 8, h + 4), spike, 0.3)

@@ -71,7 +71,12 @@ def _sun(p: Painter, time: str, x: float, horizon: float) -> None:
 
 def _clouds(p: Painter, time: str, weather: str, horizon: float) -> None:
     rng = p.rng
-    light = {"day": (255, 255, 255), "dawn": (255, 222, 226), "sunset": (255, 150, 120), "night": (64, 80, 136)}[time]
+    light: Colour = {
+        "day": (255, 255, 255),
+        "dawn": (255, 222, 226),
+        "sunset": (255, 150, 120),
+        "night": (64, 80, 136),
+    }[time]
     if weather != "clear":
         light = mix(p.light.sky[1], (40, 44, 60) if weather == "rain" else (240, 244, 250), 0.4)
     if p.style == "neon":

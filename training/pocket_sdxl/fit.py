@@ -29,9 +29,9 @@ from sagaforge.training.pocket_sdxl.reader import FIGURE, VIEW, WEIGHTS, Linear
 from sagaforge.training.pocket_sdxl.scenes import Scene, draw_scenes
 
 SEED = 2026
-NUM_SCENES = 1500
+NUM_SCENES = 1000
 NUM_JUDGED = 400
-SHRINKAGE = 0.15
+SHRINKAGE = 0.08
 
 Drawn = tuple[Pixels, Scene]
 

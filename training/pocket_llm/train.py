@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from sagaforge.training import runs
 from sagaforge.training.pocket_llm import data, init, score, tokenizer
 
 
@@ -89,12 +90,6 @@ def make_optimizers(model: Qwen2ForCausalLM, config: Config) -> list[torch.optim
     ]
 
 
-def rate_at(step: int, progress: float, config: Config) -> float:
-    """Share of the full learning rate: warmup by steps, then level, then down to zero at the end of the time."""
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    return warm * max(0.0, min(1.0, (1.0 - progress) / config.decay_share))
-
-
 def loss_of(model: Qwen2ForCausalLM, rows: data.Rows, where: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     hidden = model.model(input_ids=rows.ids, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False)
     chosen = hidden.last_hidden_state.reshape(-1, hidden.last_hidden_state.shape[-1])[where]
@@ -159,7 +154,7 @@ def train(config: Config) -> None:
             slow.grad = quick.grad.float()
             quick.grad = None
         torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
-        share = rate_at(step, progress, config)
+        share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
         for optimizer, full in zip(optimizers, full_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, full, strict=True):
                 group["lr"] = rate * share
@@ -198,11 +193,10 @@ def save(
     tokens: int,
     spent: float,
 ) -> None:
-    """Write the whole state beside the old one, then replace it: a killed run leaves a whole checkpoint."""
+    """The whole state of the run."""
     states = [optimizer.state_dict() for optimizer in optimizers]
     body = {"model": model.state_dict(), "optimizers": states, "step": step, "tokens": tokens, "spent": spent}
-    torch.save(body, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
+    runs.save_whole(path, body)
 
 
 def report(model: Qwen2ForCausalLM, words: object, run: Path, tokens: int, examples: int = 12) -> None:

@@ -1,0 +1,118 @@
+"""Loads a diffusers pipeline for the engine: a folder, a file or a name on the hub, safetensors only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
+from safetensors import SafetensorError, safe_open
+
+from sagaforge.errors import InvalidInput, Unavailable
+
+KINDS: tuple[Any, ...] = (
+    StableDiffusionXLPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionInpaintPipeline,
+)
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """Which model to load and how.
+
+    source: a folder as `save_pretrained` writes it, a `.safetensors` checkpoint, or a hub name. dtype: torch's name.
+    offload: keep parts of the UNet in the machine's memory while others work (slower, a fraction of the memory).
+    tiled_decoding: the VAE works in tiles and slices. compiled: the UNet is compiled at its first call for each shape.
+    """
+
+    model_id: str
+    source: str
+    device: Literal["cpu", "gpu"] = "cpu"
+    dtype: str = "float32"
+    offload: bool = False
+    tiled_decoding: bool = False
+    compiled: bool = False
+    fused_projections: bool = False
+
+
+def load_pipeline(model: ImageModel) -> Any:
+    """The pipeline, on its device and ready for `DiffusionEngine`.
+
+    Raises:
+        InvalidInput: there is no such model, or it is not of the Stable Diffusion 1.5 or XL families.
+        Unavailable: a GPU was asked for and there is none.
+    """
+    if model.device == "gpu" and not torch.cuda.is_available():
+        raise Unavailable(f"The image model {model.model_id!r} needs a GPU, and this replica sees none.")
+    dtype = getattr(torch, model.dtype)
+    pipeline: Any
+    try:
+        if model.source.endswith(".safetensors"):
+            pipeline = _from_file(Path(model.source), dtype)
+        else:
+            pipeline = DiffusionPipeline.from_pretrained(model.source, torch_dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as exc:
+        raise InvalidInput(f"The image model {model.model_id!r} can't be loaded from {model.source!r}: {exc}") from exc
+    if not isinstance(pipeline, KINDS):
+        raise InvalidInput(
+            f"{model.source!r} is a {type(pipeline).__name__}; the engine works with Stable Diffusion 1.5 and XL."
+        )
+    device = torch.device("cuda" if model.device == "gpu" else "cpu")
+    for part in PARTS:
+        if (module := getattr(pipeline, part, None)) is not None:
+            module.eval().requires_grad_(False)
+    if dtype == torch.float16 and pipeline.vae.config.force_upcast:
+        pipeline.vae.to(torch.float32)  # SDXL's own VAE overflows in half precision
+    if model.offload:
+        for part in PARTS:
+            if (module := getattr(pipeline, part, None)) is not None:
+                module.enable_group_offload(
+                    onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
+                )
+    else:
+        pipeline.to(device)
+    if model.tiled_decoding:
+        pipeline.vae.enable_tiling()
+        pipeline.vae.enable_slicing()
+    if model.fused_projections:
+        pipeline.unet.fuse_qkv_projections()
+    if model.compiled:
+        pipeline.unet.compile(dynamic=True)
+    return pipeline
+
+
+def _from_file(path: Path, dtype: torch.dtype) -> Any:
+    """One file: the keys tell SDXL's second text encoder, which SD 1.5 does not have."""
+    with safe_open(path, framework="pt") as file:
+        is_xl = any(key.startswith("conditioner.embedders.1") for key in file.keys())  # noqa: SIM118
+    kind: Any = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
+    return kind.from_single_file(str(path), torch_dtype=dtype)
+
+
+def model_sha256(source: str) -> str | None:
+    """One hash for all weights of a local model, by the hashes of its files; None for a hub name."""
+    path = Path(source)
+    if path.is_file():
+        return _hash([path])
+    return _hash(sorted(path.rglob("*.safetensors"))) if path.is_dir() else None
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

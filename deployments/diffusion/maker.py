@@ -1,0 +1,100 @@
+"""The engine in a thread of its own, with what it needs around it: bytes in, events out. No Ray inside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable
+
+import diffusers
+import torch
+
+from sagaforge.deployments.diffusion.adapter_files import read_adapter
+from sagaforge.deployments.diffusion.adapters import Adapter
+from sagaforge.deployments.diffusion.engine import DiffusionEngine, EngineLimits
+from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode
+from sagaforge.deployments.diffusion.loading import ImageModel, load_pipeline, model_sha256
+from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
+from sagaforge.deployments.diffusion.shelf import AdapterShelf
+from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress
+
+logger = logging.getLogger(__name__)
+
+
+class ImageMaker:
+    """The engine with what it needs around it, for one model. Runs without Ray; `ImageBackend` in one process."""
+
+    def __init__(self, model: ImageModel, limits: EngineLimits, fetch: Callable[[str], bytes]) -> None:
+        self.name = model.model_id
+        self._model = model
+        self._pipeline = load_pipeline(model)
+        self._sha256 = model_sha256(model.source)
+        self.shelf = AdapterShelf(self._read, fetch)
+        self.engine = DiffusionEngine(self._pipeline, limits)
+        self._thread = threading.Thread(target=self.engine.run_forever, name="diffusion-engine", daemon=True)
+        self._thread.start()
+
+    def _read(self, name: str, body: bytes) -> Adapter:
+        return read_adapter(name, body, self._pipeline).adapter
+
+    async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
+        """See `ImageBackend`."""
+        adapters = await asyncio.to_thread(self.shelf.stack, spec.adapters)
+        request = GenerationRequest(
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            width=spec.width,
+            height=spec.height,
+            steps=spec.steps,
+            guidance_scale=spec.guidance_scale,
+            seed=spec.seed,
+            scheduler=spec.scheduler,
+            adapters=adapters,
+            image=decode(spec.image) if spec.image is not None else None,
+            mask=decode(spec.mask, "mask") if spec.mask is not None else None,
+            strength=spec.strength,
+            preview_every=spec.preview_every,
+        )
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        ticket = self.engine.submit(request, lambda event: _hand_over(loop, events, event), deadline_s=spec.deadline_s)
+        try:
+            while True:
+                event = await events.get()
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Generated):
+                    yield Made(as_png(event.image), self._facts(adapters, event))
+                    return
+                yield Progress(event.done, event.total, as_preview(event.preview) if event.preview else None)
+        finally:
+            # However this ends, a caller who goes away too: nobody paints for nobody.
+            ticket.cancel()
+
+    def _facts(self, adapters: tuple[tuple[Adapter, float], ...], event: Generated) -> dict[str, object]:
+        return {
+            "backend": "engine",
+            "model": self._model.model_id,
+            "model_sha256": self._sha256,
+            "adapters": [{"name": a.name, "scale": scale, "sha256": a.sha256} for a, scale in adapters],
+            "versions": {"diffusers": diffusers.__version__, "torch": torch.__version__},
+            "num_steps": event.num_steps,
+            "waited_s": round(event.waited_s, 4),
+            "worked_s": round(event.worked_s, 4),
+        }
+
+    async def is_ready(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop the engine; what it has not finished fails."""
+        self.engine.close()
+        self._thread.join(timeout=30.0)
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
+    try:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+    except RuntimeError:  # the loop is closed: the process is ending
+        logger.debug("an event came after the end of its loop")

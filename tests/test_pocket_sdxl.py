@@ -1,0 +1,103 @@
+"""The recipe of the pocket SDXL, from drawings to a folder that the engine paints with; at a size that learns nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sagaforge.deployments.diffusion.engine import EngineLimits
+from sagaforge.deployments.diffusion.loading import ImageModel
+from sagaforge.deployments.diffusion.maker import ImageMaker
+from sagaforge.deployments.diffusion.spec import ImageSpec, Made
+from sagaforge.training import runs
+from sagaforge.training.pocket_sdxl import album, export, judge, models, train, train_vae
+from sagaforge.training.pocket_sdxl.captions import caption
+from sagaforge.training.pocket_sdxl.scenes import draw_scenes, is_held_out
+
+NUM_DRAWN = 16
+MAX_PARAMETERS = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of some seconds, resumed once."""
+    before = torch.get_num_threads()
+    folder = tmp_path_factory.mktemp("run")
+    album.make_album(folder / "album", NUM_DRAWN, seed=1, processes=1)
+    train_vae.train(train_vae.Config(str(folder), minutes=0.02, threads=1, batch=4))
+    for minutes in (0.03, 0.06):
+        train.train(train.Config(str(folder), minutes=minutes, threads=1, batch=4, num_scored=2))
+    yield folder
+    torch.set_num_threads(before)
+
+
+def test_an_album_is_drawn_once_and_gives_its_scenes_again(run: Path) -> None:
+    pages = album.Album(run / "album")
+    assert pages.pictures.shape == (NUM_DRAWN, models.SIZE, models.SIZE, 3)
+    assert not any(is_held_out(scene) for scene in pages.scenes)
+    before = (run / "album" / "pictures.npy").stat().st_mtime_ns
+    album.make_album(run / "album", NUM_DRAWN, seed=1, processes=1)
+    assert (run / "album" / "pictures.npy").stat().st_mtime_ns == before
+
+
+def test_a_run_goes_on_where_it_stopped(run: Path) -> None:
+    scores = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert len(scores) == 2
+    assert scores[1]["step"] > scores[0]["step"]
+    assert (run / "vae.png").exists()
+    assert len(list((run / "samples").iterdir())) == 2
+
+
+async def test_what_is_exported_paints(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pocket-sdxl"
+    target.mkdir()
+    (target / "README.md").write_text("card")
+    export.export(run, target)
+    assert (target / "README.md").exists()
+    assert sum(file.stat().st_size for file in target.rglob("*.safetensors")) <= 2.1 * MAX_PARAMETERS
+    maker = ImageMaker(ImageModel("pocket-sdxl", str(target)), EngineLimits(), lambda name: b"")
+    spec = ImageSpec("a girl with silver hair", width=128, height=128, steps=2, guidance_scale=3.0, seed=1)
+    events = [event async for event in maker.generate(spec)]
+    maker.close()
+    assert isinstance(events[-1], Made)
+
+
+def test_the_models_are_as_small_as_they_must_be() -> None:
+    pipeline = models.make_pipeline(models.make_tokenizer(["a red cat"]))
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
+    assert sum(parameter.numel() for part in parts for parameter in part.parameters()) <= MAX_PARAMETERS
+
+
+def test_captions_fit_and_unknown_words_are_spelled() -> None:
+    rng = random.Random(1)
+    texts = [caption(scene, rng).text for scene in itertools.islice(draw_scenes(1), 500)]
+    tokenizer = models.make_tokenizer(texts)
+    assert max(len(ids) for ids in tokenizer(texts).input_ids) <= models.MAX_TOKENS
+    known = tokenizer("a girl with silver hair").input_ids
+    assert len(known) == 7
+    spelled = tokenizer("xylophone").input_ids
+    assert tokenizer.decode(spelled, skip_special_tokens=True).strip() == "xylophone"
+    assert tokenizer("A GIRL with Silver hair").input_ids == known
+
+
+def test_the_judge_finds_the_drawings_right_and_others_wrong() -> None:
+    asked = judge.cases(40)
+    assert all(is_held_out(scene) for scene, _, _ in asked)
+    drawn = [judge.draw(scene, models.SIZE) for scene, _, _ in asked]
+    assert judge.shares(drawn, asked)["all"] >= 0.9
+    assert judge.shares([*drawn[1:], drawn[0]], asked)["all"] <= 0.5
+    noise = [np.random.default_rng(n).integers(0, 255, (128, 128, 3), dtype=np.uint8) for n in range(len(asked))]
+    assert judge.shares(noise, asked)["all"] <= 0.4
+
+
+def test_a_rate_warms_up_stays_and_falls() -> None:
+    rates = [runs.rate_at(step, progress, warmup_steps=10, decay_share=0.25) for step, progress in
+             ((0, 0.0), (9, 0.1), (500, 0.7), (900, 0.875), (999, 1.0))]  # fmt: skip
+    assert rates == [0.1, 1.0, 1.0, 0.5, 0.0]

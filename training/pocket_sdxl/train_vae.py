@@ -1,0 +1,138 @@
+"""Train the pocket SDXL's autoencoder on an album of drawings. Resumes; `--minutes` is of all its time.
+
+    PYTHONPATH=src python -m sagaforge.training.pocket_sdxl.train_vae --run /tmp/pocket_sdxl_run --minutes 40
+
+Writes `vae.pt` and, every few minutes, `vae.png`: drawings above what the autoencoder makes of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from sagaforge.training import runs
+from sagaforge.training.pocket_sdxl import models
+from sagaforge.training.pocket_sdxl.album import Album
+
+NUM_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    run: str
+    minutes: float = 40.0
+    threads: int = 2
+    seed: int = 1
+    batch: int = 16
+    rate: float = 1.5e-3
+    kl_weight: float = 1e-5
+    warmup_steps: int = 100
+    decay_share: float = 0.4
+    report_every: int = 50
+    save_minutes: float = 3.0
+
+
+def to_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 [n, height, width, 3] → [n, 3, height, width] from -1 to 1, channels last in memory."""
+    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def to_picture(pixels: torch.Tensor) -> np.ndarray:
+    """The other way round, for one or for many."""
+    values = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return values.movedim(-3, -1).cpu().numpy()
+
+
+def loss_of(model: Any, pixels: torch.Tensor, noise: torch.Tensor, kl_weight: float) -> torch.Tensor:
+    """Absolute error at three sizes and of edges: lines and eyes are few pixels, and what people look at."""
+    posterior = model.encode(pixels).latent_dist
+    made = model.decode(posterior.mean + posterior.std * noise).sample.float()
+    true = pixels.float()
+    loss = functional.l1_loss(made, true)
+    for axis in (2, 3):
+        loss = loss + functional.l1_loss(made.diff(dim=axis), true.diff(dim=axis))
+    for size in (2, 4):
+        loss = loss + 0.5 * functional.l1_loss(functional.avg_pool2d(made, size), functional.avg_pool2d(true, size))
+    return loss + kl_weight * posterior.kl().mean()
+
+
+def train(config: Config) -> None:
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run = Path(config.run)
+    album = Album(run / "album")
+    master = models.make_autoencoder().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(master.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    step, spent = 0, 0.0
+    if (run / "vae.pt").exists():
+        saved = torch.load(run / "vae.pt", weights_only=True)
+        master.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, spent = saved["step"], saved["spent"]
+    fast = models.make_autoencoder().to(memory_format=torch.channels_last, dtype=torch.bfloat16)
+    fast.load_state_dict(master.state_dict())
+    rng = np.random.default_rng(step + config.seed)
+    began = last_save = seen_at = time.time()
+    seen = 0.0
+    while (progress := (spent + time.time() - began) / (config.minutes * 60)) < 1.0:
+        pixels = to_tensor(album.pictures[np.sort(rng.integers(0, len(album), config.batch))]).to(torch.bfloat16)
+        side = models.SIZE // models.FACTOR
+        noise = torch.randn(config.batch, models.CHANNELS, side, side, dtype=torch.bfloat16)
+        loss = loss_of(fast, pixels, noise, config.kl_weight)
+        loss.backward()
+        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+            slow.grad, quick.grad = quick.grad.float(), None  # type: ignore[union-attr]
+        torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
+        share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * share
+        optimizer.step()
+        with torch.no_grad():
+            for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+                quick.copy_(slow)
+        step += 1
+        seen += float(loss)
+        if step % config.report_every == 0:
+            speed = config.report_every * config.batch / (time.time() - seen_at)
+            print(f"step {step} progress {progress:.3f} loss {seen / config.report_every:.4f} pictures/s {speed:.1f}")
+            seen, seen_at = 0.0, time.time()
+        if time.time() - last_save > config.save_minutes * 60:
+            _save(run, master, optimizer, step, spent + time.time() - began, album)
+            last_save = seen_at = time.time()
+    _save(run, master, optimizer, step, spent + time.time() - began, album)
+
+
+@torch.no_grad()
+def _save(run: Path, model: Any, optimizer: torch.optim.Optimizer, step: int, spent: float, album: Album) -> None:
+    runs.save_whole(
+        run / "vae.pt",
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": spent},
+    )
+    pixels = to_tensor(album.pictures[:NUM_SHOWN])
+    latents = model.encode(pixels).latent_dist.mean
+    made = model.decode(latents).sample
+    rows = [np.concatenate(list(to_picture(one)), axis=1) for one in (pixels, made)]
+    Image.fromarray(np.concatenate(rows)).save(run / "vae.png")
+    error = functional.mse_loss((made.clamp(-1, 1) + 1) / 2, (pixels + 1) / 2)
+    print(f"saved at step {step}: {-10 * torch.log10(error):.2f} dB, latents {latents.std():.3f} wide", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--minutes", type=float, default=Config.minutes)
+    parser.add_argument("--threads", type=int, default=Config.threads)
+    train(Config(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

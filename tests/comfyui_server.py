@@ -102,6 +102,7 @@ class ComfyUIServer(Worker):
         if self.faults.refuses_sockets:
             await ws.close()
             return
+        self.headers.append(ws.headers)
         await ws.accept()
         sid = ws.query_params.get("clientId") or uuid.uuid4().hex
         self.sockets[sid] = ws

@@ -76,6 +76,10 @@ async def test_headers_and_a_path_before_the_routes(server: ComfyUIServer) -> No
     backend = backend_of(server, headers={"Authorization": "Bearer key"})
     await made(backend)
     assert {headers["authorization"] for headers in server.headers} == {"Bearer key"}
+    server.headers.clear()
+    steps, _ = await made(ComfyUI(server.url.replace("//", "//me:p%40ss@"), checkpoint=CHECKPOINT, timeouts=TIMEOUTS))
+    assert len(steps) == 5
+    assert {headers["authorization"] for headers in server.headers} == {"Basic bWU6cEBzcw=="}
     assert not any("origin" in headers for headers in server.headers)
     with pytest.raises(Unavailable):
         await made(ComfyUI(f"{server.url}/elsewhere", checkpoint=CHECKPOINT, timeouts=TIMEOUTS))
@@ -118,6 +122,22 @@ async def test_a_cached_run_has_no_progress_and_a_picture(server: ComfyUIServer,
     steps, picture = await made(backend)
     assert_is_of(picture)
     assert steps == [Progress(0, 4)]
+
+
+async def test_a_message_that_is_too_large_ends_the_socket_and_not_the_picture(
+    server: ComfyUIServer, backend: ComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagaforge.deployments.diffusion.comfyui_http.MAX_MESSAGE_BYTES", 400)
+    steps, picture = await made(backend, replace(SPEC, preview_every=1))
+    assert_is_of(picture)
+    assert not any(step.preview for step in steps)
+
+
+async def test_a_restart_while_it_is_polled(server: ComfyUIServer, backend: ComfyUI) -> None:
+    server.faults.restarts_at, server.faults.refuses_sockets = 2, True
+    steps, picture = await made(backend)
+    assert_is_of(picture)
+    assert steps == [Progress(0, 4)] * 2
 
 
 async def test_a_restart_midway_submits_once_more(

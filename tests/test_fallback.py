@@ -59,7 +59,12 @@ class Scripted:
         self.specs: list[ImageSpec] = []
         self.num_closed = 0
         self.ready: bool | Exception | asyncio.Event = True
-        self.has_begun = asyncio.Event()
+        self.begun = asyncio.Semaphore(0)
+
+    async def begin(self, num_pictures: int) -> None:
+        """Wait until it has begun so many more pictures."""
+        for _ in range(num_pictures):
+            await self.begun.acquire()
 
     async def is_ready(self) -> bool:
         if isinstance(self.ready, asyncio.Event):
@@ -70,7 +75,7 @@ class Scripted:
 
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         self.specs.append(spec)
-        self.has_begun.set()
+        self.begun.release()
         made = Made(self.name.encode(), self.facts)
         try:
             for step in self.scripts.pop(0) if self.scripts else [Progress(0, 3), Progress(3, 3), made]:
@@ -196,14 +201,25 @@ async def test_each_further_failure_doubles_the_while(clock: Clock) -> None:
     assert (await made(pool))[1].facts["backend"] == "first", "to have worked once is to begin anew"
 
 
+async def test_pictures_that_fail_together_are_one_failure(clock: Clock) -> None:
+    let_go = asyncio.Event()
+    first = Scripted("first", *[[let_go, DOWN]] * 5)
+    pool = ordered(first, Scripted("second"), first_pause_s=10.0)
+    making = [asyncio.create_task(made(pool)) for _ in range(5)]
+    await first.begin(5)
+    let_go.set()
+    await asyncio.gather(*making)
+    clock.now += 10.0
+    assert (await made(pool))[1].facts["backend"] == "first"
+
+
 async def test_one_picture_tries_it_and_the_others_wait_for_that() -> None:
     let_go = asyncio.Event()
     first, second = Scripted("first", [DOWN], [let_go, Made(b"probe")]), Scripted("second")
     pool = ordered(first, second, first_pause_s=0.0)
     await made(pool)
-    first.has_begun.clear()
     probe = asyncio.create_task(made(pool))
-    await first.has_begun.wait()
+    await first.begin(2)
     others = await asyncio.gather(*(made(pool) for _ in range(3)))
     assert {picture.facts["backend"] for _, picture in others} == {"second"}
     let_go.set()

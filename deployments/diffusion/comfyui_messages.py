@@ -14,6 +14,7 @@ PREVIEW, PREVIEW_WITH_METADATA = 1, 4
 JPEG, PNG = 1, 2
 HEADER = struct.Struct(">II")  # both kinds of preview begin with two numbers
 MAX_QUOTED_CHARS = 200
+MAX_TIMESTAMP = 2**53  # milliseconds; a larger one is none, and may not fit a float
 
 FAILURES = ("execution_error", "execution_interrupted")
 # As PyTorch's allocators for CUDA, ROCm, Metal and CPU say it.
@@ -129,7 +130,9 @@ def seconds_in_history(entry: dict[str, Any]) -> float | None:
     """From the start of a prompt to its success, by the server's own clock."""
     at = {kind: data.get("timestamp") for kind, data in _told(as_dict(entry.get("status")))}
     start, end = at.get("execution_start"), at.get("execution_success")
-    return (end - start) / 1000 if isinstance(start, int | float) and isinstance(end, int | float) else None
+    if not isinstance(start, int | float) or not isinstance(end, int | float):
+        return None
+    return (end - start) / 1000 if 0 <= start <= end <= MAX_TIMESTAMP else None
 
 
 def picture_in_history(entry: dict[str, Any], node: str) -> dict[str, str] | None:

@@ -34,16 +34,17 @@ class _Breaker:
             return True
         return not self.is_probing and time.monotonic() >= self.closed_until
 
-    def begin(self) -> bool:
-        """Whether this try is the probe."""
-        is_probe = self.num_failures > 0
-        self.is_probing = self.is_probing or is_probe
-        return is_probe
+    def begin(self) -> int:
+        """How often it had failed before this try; if it had, this is the probe."""
+        self.is_probing = self.is_probing or self.num_failures > 0
+        return self.num_failures
 
     def succeeded(self) -> None:
         self.num_failures = 0
 
-    def failed(self) -> None:
+    def failed(self, num_before: int) -> None:
+        if num_before != self.num_failures:
+            return  # pictures that were in the making together fail together: that is one failure
         pause_s = min(self.first_pause_s * 2**self.num_failures, self.max_pause_s)
         self.num_failures += 1
         self.closed_until = time.monotonic() + pause_s
@@ -77,7 +78,7 @@ class OrderedBackends:
         for backend, breaker in self._members:
             if not breaker.may_try():
                 continue
-            is_probe = breaker.begin()
+            num_before = breaker.begin()
             try:
                 if not await self._is_ready(backend):
                     continue
@@ -93,7 +94,7 @@ class OrderedBackends:
                         yield event
                 raise Unavailable(f"{backend.name} ended without a picture.")
             except Unavailable as exc:
-                breaker.failed()
+                breaker.failed(num_before)
                 failure = exc
                 logger.warning("%s failed: %s", backend.name, exc)
             except SagaForgeError as exc:
@@ -101,7 +102,7 @@ class OrderedBackends:
                     breaker.succeeded()  # it has judged the request, so it works
                 raise
             finally:
-                if is_probe:
+                if num_before:
                     breaker.is_probing = False
         raise failure or Unavailable("Nothing that makes pictures is ready.")
 

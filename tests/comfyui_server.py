@@ -121,7 +121,9 @@ class ComfyUIServer(Worker):
 
     async def _post_prompt(self, request: Request) -> Response:
         body = await request.json()
-        await asyncio.sleep(self.faults.stalls_posts_s)
+        if self.faults.gate is not None:
+            await self.notify()
+            await self.faults.gate.wait()
         if not canonical(body.get("prompt_id")):
             error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": ""}
             return JSONResponse({"error": error, "node_errors": {}}, 400)

@@ -46,7 +46,7 @@ class Faults:
     has_job_cancel: bool = True
     has_metadata: bool = True  # previews of type 4 for who asks
     chooses_ids: bool = False
-    stalls_posts_s: float = 0.0
+    gate: asyncio.Event | None = None  # before a prompt is taken on
 
 
 @dataclass

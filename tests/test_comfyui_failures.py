@@ -42,7 +42,7 @@ async def test_a_success_with_node_errors_is_none(server: ComfyUIServer, backend
     server.faults.extra_errors = {"9": {"errors": errors, "dependent_outputs": ["10"], "class_type": "VAEDecode"}}
     server.step_s = 0.2
     with pytest.raises(Unavailable, match="VAEDecode: Bad linked input"):
-        await made(backend)
+        await made(backend, replace(SPEC, steps=500))
     await server.until(lambda: server.is_idle)
 
 
@@ -141,10 +141,14 @@ async def test_closing_takes_out_what_is_queued_and_only_that(
 
 async def test_closing_while_it_is_submitted(server: ComfyUIServer, backend: ComfyUI) -> None:
     """A submission can't be called back: it is awaited, and then cancelled."""
-    server.faults.stalls_posts_s, server.step_s = 0.2, 0.1
+    gate = server.faults.gate = asyncio.Event()
+    server.step_s = 0.1
     making = asyncio.create_task(made(backend, replace(SPEC, steps=500)))
     await server.until(lambda: "POST /prompt" in server.requests)
     making.cancel()
+    await asyncio.wait({making}, timeout=0.3)
+    assert not making.done()
+    gate.set()
     with pytest.raises(asyncio.CancelledError):
         await making
     assert len(server.submitted) == 1

@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     import httpx
 
+    from sagaforge.deployments.diffusion.comfyui import ComfyUI
+    from tests.comfyui_server import ComfyUIServer
     from tests.fakes import House
 
 # Before anything imports Ray. Else a call of a test's leftover handle, on a thread of its own, starts a cluster while the
@@ -86,3 +88,21 @@ async def open_client(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     yield make
     for client in opened:
         await client.aclose()
+
+
+# --- a ComfyUI server without models, and the back end that makes pictures with it ------------------------------------
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ComfyUIServer]:
+    from tests.comfyui_server import serving
+
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def backend(server: ComfyUIServer) -> ComfyUI:
+    from tests.comfyui_client import backend_of
+
+    return backend_of(server)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sagaforge.deployments.diffusion.requests import SchedulerName
+if TYPE_CHECKING:
+    # Only its name: that module brings torch along, which a client of another machine has no use for.
+    from sagaforge.deployments.diffusion.requests import SchedulerName
 
 
 @dataclass(frozen=True)

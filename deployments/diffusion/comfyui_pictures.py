@@ -1,0 +1,73 @@
+"""Pictures on their way to a ComfyUI server and back: each is decoded here, so that only pictures pass."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sagaforge.errors import InvalidInput, TooLarge, Unavailable
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_INPUT_PIXELS = 64 * 1024 * 1024
+MAX_PREVIEW_SIDE = 1024
+PREVIEW_QUALITY = 85
+MASK_THRESHOLD = 128
+
+
+def image_to_send(data: bytes, size: tuple[int, int]) -> bytes:
+    """The picture as PNG of that size. Raises `InvalidInput` if it is none."""
+    return _png(_open_input(data, "image", "RGB").resize(size, Image.Resampling.LANCZOS))
+
+
+def mask_to_send(data: bytes, size: tuple[int, int]) -> bytes:
+    """The mask as black and white PNG of that size."""
+    mask = _open_input(data, "mask", "L").resize(size, Image.Resampling.LANCZOS)
+    return _png(mask.point(lambda value: 255 if value >= MASK_THRESHOLD else 0))
+
+
+def received_picture(data: bytes, size: tuple[int, int]) -> bytes:
+    """What the server made, as PNG without the workflow that it writes into each picture."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.size != size:
+                raise Unavailable(
+                    f"The ComfyUI server made a picture of {image.width}x{image.height} instead of {size[0]}x{size[1]}."
+                )
+            return _png(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+        raise Unavailable("The ComfyUI server sent something that is no picture.") from exc
+
+
+def received_preview(data: bytes) -> bytes | None:
+    """A preview as JPEG, None if it can't be read: a picture is worth more than its previews."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            if max(image.size) > MAX_PREVIEW_SIDE:
+                return None
+            image.load()
+            if image.format == "JPEG":
+                return data
+            buffer = io.BytesIO()
+            image.convert("RGB").save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+            return buffer.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _open_input(data: bytes, what: str, mode: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_INPUT_PIXELS:
+                raise TooLarge(f"The {what} has more than {MAX_INPUT_PIXELS} pixels.")
+            # As it is seen: the note of how the camera was held does not go along.
+            return ImageOps.exif_transpose(image).convert(mode)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+        raise InvalidInput(f"The {what} can't be read: PNG, JPEG and WebP can.") from exc
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    # Pillow writes colour profiles by itself; the rest of what came along stays behind.
+    image.save(buffer, "PNG", compress_level=4)
+    return buffer.getvalue()

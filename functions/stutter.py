@@ -11,6 +11,7 @@ REPEATED_PHRASE = re.compile(r"((?!\d).{3,80}?)(?:[\s,.:;,。:;]*\1){2,}")
 # A sentence is known to be a quotation by this many last characters.
 MAX_TAIL, MIN_TAIL = 24, 6
 CLOSING_MARKS = tuple('.!?…。！？"”’」』)）')
+TWICE_SAID = re.compile(r"(.{12,}).*\1")
 REPEATED_CHARACTER = re.compile(r"([^\W\d_])\1{5,}")
 
 
@@ -37,3 +38,8 @@ def not_cut_short(text: str, lines: Iterable[str]) -> str:
     if len(tail) < MIN_TAIL or text.endswith(CLOSING_MARKS):
         return text
     return next((text + line.partition(tail)[2] for line in lines if tail in line), text)
+
+
+def is_lost(text: str) -> bool:
+    """Whether a short text, such as a choice, says one thing twice: what a small model does when it has lost its place."""
+    return bool(TWICE_SAID.search(text))

@@ -15,7 +15,7 @@ from sagaforge.functions.openings import Opening
 from sagaforge.functions.partial_json import DEFAULT_CHOICES
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.functions.rules import WorldFacts, apply_changes, choice_is_open, same_name
-from sagaforge.functions.stutter import without_stutter
+from sagaforge.functions.stutter import is_lost, without_stutter
 from sagaforge.schemas import (
     Choice,
     Chunk,
@@ -200,7 +200,7 @@ def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: s
     """The model's choices without doubles, numbered, and filled up with generic ones to the least there must be."""
     distinct: dict[str, tuple[str, ModelChoice]] = {}
     for choice in answer.choices:
-        if text := without_stutter(choice.text):
+        if (text := without_stutter(choice.text)) and not is_lost(text):
             distinct.setdefault(_offer(text), (text, choice))
     offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
     for text in DEFAULT_CHOICES.get(language, DEFAULT_CHOICES["en"]):

@@ -106,9 +106,22 @@ print(json.dumps({
 """
 # Ray's LLM server, which the first subclasses, imports vLLM; the others import torch and transformers. Seconds each,
 # and those libraries change the environment themselves.
-HEAVY = {"sagaforge.deployments.llm"} | {
-    f"sagaforge.training.pocket_llm.{name}" for name in ("data", "export", "init", "score", "train")
-}
+HEAVY_PARTS = {
+    "deployments": ("llm",),
+    "deployments.diffusion": (
+        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "replica",
+        "requests", "running", "schedulers", "shelf",
+    ),
+    "training": ("runs",),
+    "training.pocket_llm": ("data", "export", "init", "score", "train"),
+    # Of these the drawings import OpenCV, which sets LD_LIBRARY_PATH.
+    "training.pocket_sdxl": (
+        "album", "canvas", "drawing", "export", "features", "figure", "finish", "fit", "head", "houses", "indoors",
+        "items", "judge", "models", "nature", "painter", "palette", "reader", "sheet", "sky", "towns", "train",
+        "train_vae", "wilds",
+    ),
+}  # fmt: skip
+HEAVY = {f"sagaforge.{part}.{name}" for part, names in HEAVY_PARTS.items() for name in names}
 
 
 def test_importing_does_nothing(tmp_path: Path) -> None:

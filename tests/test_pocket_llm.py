@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import LANGUAGES, TurnPrompt, build_messages
 from sagaforge.schemas import ModelTurn
-from sagaforge.training.pocket_llm import facts, score, tokenizer, worldgen
+from sagaforge.training.pocket_llm import data, facts, score, tokenizer, train, worldgen
 
 MODEL = Path(__file__).parent.parent / "models" / "pocket-llm"
 SEEDS = range(40)
@@ -129,3 +130,15 @@ def test_committed_weights_are_small_and_match_the_tokenizer(words: PreTrainedTo
     parameters = sum(shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in shapes)
     assert parameters <= 8_000_000
     assert (MODEL / "model.safetensors").stat().st_size <= 16_500_000
+
+
+def test_a_step_leaves_the_rows_of_absent_tokens_alone() -> None:
+    config = train.Config(run="", hidden=32, layers=1, heads=2, feed_forward=32)
+    model = Qwen2ForCausalLM(train.model_config(config, 50, 1, 0))
+    ids = torch.tensor([[3, 4, 5, 4]])
+    model(input_ids=ids, labels=ids).loss.backward()
+    grad = model.model.embed_tokens.weight.grad
+    assert grad is not None
+    assert grad[7].abs().sum() > 0
+    train._spare_absent_tokens(model, data.Rows(ids, ids, ids, ids))
+    assert set(grad.abs().sum(dim=1).nonzero().flatten().tolist()) == {3, 4, 5}

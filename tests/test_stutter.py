@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagaforge.functions.stutter import not_cut_short, without_label, without_stutter
+from sagaforge.functions.stutter import is_lost, not_cut_short, without_label, without_stutter
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,9 @@ def test_a_quotation_that_stops_halfway_goes_on(text: str, mended: str | None) -
         "Towers stand.",
     ]
     assert not_cut_short(text, lines) == (mended or text)
+
+
+def test_a_choice_that_says_one_thing_twice_is_lost() -> None:
+    assert is_lost("Ask about Lamp room, top of the Gannet Light, top of the Gannet Light, Dryy")
+    assert not is_lost("Ask Nessa Cobbold who else knows about the Honest Endeavour")
+    assert not is_lost("問林默還有誰知道三日無光")

@@ -41,5 +41,5 @@ def not_cut_short(text: str, lines: Iterable[str]) -> str:
 
 
 def is_lost(text: str) -> bool:
-    """Whether a short text, such as a choice, says one thing twice: what a small model does when it has lost its place."""
+    """Whether a short text, such as a choice, says one thing twice: so a small model does that has lost its place."""
     return bool(TWICE_SAID.search(text))

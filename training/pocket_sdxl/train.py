@@ -186,7 +186,7 @@ def train(config: Config) -> None:
                 average[name].lerp_(slow, 1 - kept)
 
         step += 1
-        seen += float(loss)
+        seen += loss.item()
         if step % config.report_every == 0:
             speed = config.report_every * config.batch / (time.time() - seen_at)
             print(

@@ -42,7 +42,7 @@ class Config:
 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     """uint8 [n, height, width, 3] → [n, 3, height, width] from -1 to 1, channels last in memory."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
@@ -100,7 +100,7 @@ def train(config: Config) -> None:
             for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
                 quick.copy_(slow)
         step += 1
-        seen += float(loss)
+        seen += loss.item()
         if step % config.report_every == 0:
             speed = config.report_every * config.batch / (time.time() - seen_at)
             print(f"step {step} progress {progress:.3f} loss {seen / config.report_every:.4f} pictures/s {speed:.1f}")

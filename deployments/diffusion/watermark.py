@@ -27,7 +27,7 @@ _SIDES_PX = (128, 1024)
 _FLAT_STRENGTH = (1.5, 1.0)
 _MIN_PSNR_DB = (38.2, 42.2)
 _TEXTURE_PX = 7
-_TEXTURE_SHARE = 0.8
+_TEXTURE_SHARE = (0.8, 0.4)
 # Rougher places would hide more, but a reader learns little there: the strength is better spent elsewhere.
 _MAX_TEXTURE = 3.0
 # The eye sees noise in the dark sooner.
@@ -110,7 +110,7 @@ def _strength(luma: Plane) -> Plane:
     texture = lattice.local_mean(np.sqrt(np.abs(lattice.detail(luma))), _TEXTURE_PX) ** 2
     texture = np.minimum(texture, _MAX_TEXTURE)
     light = np.interp(luma, _LIGHT, _STRENGTH_BY_LIGHT).astype(np.float32)
-    low, high = 0.0, _TEXTURE_SHARE
+    low, high = 0.0, _by_size(luma, _TEXTURE_SHARE)
     for _ in range(8):
         share = (low + high) / 2
         if np.mean((light * (flat + share * texture)) ** 2) > most**2:

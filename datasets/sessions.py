@@ -7,19 +7,16 @@ see every acknowledged write; writes go to the one writer.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from lancedb import AsyncConnection, AsyncTable
-from lancedb.query import ColumnOrdering
-
+from sagaforge.datasets.reading import Stored, TableReader
 from sagaforge.datasets.tables import sql_literal
 from sagaforge.datasets.writer import Writer
-from sagaforge.storage import Storage, storage_errors
+from sagaforge.storage import Storage
 
 
 def now() -> datetime:
@@ -37,22 +34,7 @@ def derive_claim_id(scope: str, key: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """A row. Field names are column names."""
-
-    id: str
-
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        # By name: a row of a newer schema may have columns that this release doesn't know.
-        return cls(**{item.name: row[item.name] for item in fields(cls)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredSession(_Stored):
+class StoredSession(Stored):
     """A session and what it is pinned to. `claimed_key`: the idempotency key of the request that started it."""
 
     world_id: str
@@ -64,7 +46,7 @@ class StoredSession(_Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredTurn(_Stored):
+class StoredTurn(Stored):
     """A turn, whole. `id` is `derive_turn_id(session_id, parent_id)`; `seq` counts from 1; `turn` is the JSON of
     `sagaforge.schemas.Turn`; `established`, short facts for the history; `engine_ms`, the engine's own time."""
 
@@ -91,7 +73,7 @@ class StoredTurn(_Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim(_Stored):
+class Claim(Stored):
     """An idempotency key, taken before any work starts. `id` is `derive_claim_id(scope, key)`; `claimant` is random
     and tells two claims of one key apart; the turn it will make is `turn_id`."""
 
@@ -109,9 +91,7 @@ class SessionStore:
     def __init__(self, storage: Storage, writer: Writer) -> None:
         self._storage = storage
         self._writer = writer
-        self._db: AsyncConnection | None = None
-        self._tables: dict[str, AsyncTable] = {}
-        self._opening = asyncio.Lock()
+        self._reader = TableReader(storage, writer)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._storage, self._writer)
@@ -122,11 +102,11 @@ class SessionStore:
         return StoredSession.from_row(answer.row), answer.inserted
 
     async def get_session(self, session_id: str) -> StoredSession | None:
-        rows = await self._rows("sessions", f"id = {sql_literal(session_id)}")
+        rows = await self._reader.rows("sessions", f"id = {sql_literal(session_id)}")
         return StoredSession.from_row(rows[0]) if rows else None
 
     async def get_turn(self, turn_id: str) -> StoredTurn | None:
-        rows = await self._rows("turns", f"id = {sql_literal(turn_id)}")
+        rows = await self._reader.rows("turns", f"id = {sql_literal(turn_id)}")
         return StoredTurn.from_row(rows[0]) if rows else None
 
     async def head(self, session_id: str) -> StoredTurn | None:
@@ -136,7 +116,7 @@ class SessionStore:
 
     async def history(self, session_id: str, limit: int) -> list[StoredTurn]:
         """The session's last `limit` turns, the newest last."""
-        rows = await self._rows("turns", f"session_id = {sql_literal(session_id)}", newest_by="seq", limit=limit)
+        rows = await self._reader.rows("turns", f"session_id = {sql_literal(session_id)}", newest_by="seq", limit=limit)
         return [StoredTurn.from_row(row) for row in reversed(rows)]
 
     async def commit_turn(self, turn: StoredTurn) -> tuple[StoredTurn, bool]:
@@ -163,27 +143,3 @@ class SessionStore:
         """Give a claim up, so that a retry under its key may take it over at once."""
         long_ago = datetime(1970, 1, 2, tzinfo=UTC)
         await self._writer.update_if_unchanged("claims", held.id, {"claimant": held.claimant}, {"claimed_at": long_ago})
-
-    async def _rows(
-        self, name: str, where: str, *, newest_by: str | None = None, limit: int = 1
-    ) -> list[dict[str, Any]]:
-        table = await self._open(name)
-        query = table.query().where(where).limit(limit)
-        if newest_by:
-            query = query.order_by([ColumnOrdering(column_name=newest_by, ascending=False)])
-        with storage_errors(f"reading table {name}"):
-            return await query.to_list()
-
-    async def _open(self, name: str) -> AsyncTable:
-        if name not in self._tables:
-            async with self._opening:
-                if self._db is None:
-                    # Every read looks for a newer version: a session's own turns are never stale.
-                    self._db = await self._storage.connect(read_consistency_interval=timedelta(0))
-                with storage_errors(f"opening table {name}"):
-                    try:
-                        self._tables[name] = await self._db.open_table(name)
-                    except ValueError:  # nobody has written yet
-                        await self._writer.ensure_table(name)
-                        self._tables[name] = await self._db.open_table(name)
-        return self._tables[name]

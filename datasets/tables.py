@@ -158,7 +158,35 @@ CLAIMS = TableSpec(
     writer="play",
 )
 
-SPECS: Mapping[str, TableSpec] = {spec.name: spec for spec in (WORLDS, WORLD_VERSIONS, CHUNKS, SESSIONS, TURNS, CLAIMS)}
+IMAGES = TableSpec(
+    "images",
+    1,
+    _schema(
+        {
+            "id": pa.string(),  # derived from all that decides the picture: see sagaforge.datasets.images
+            "artefact": pa.string(),  # the PNG's name below artefacts/
+            "sha256": pa.string(),  # of the PNG
+            "width": pa.int64(),
+            "height": pa.int64(),
+            "prompt": pa.string(),  # as asked
+            "model": pa.string(),
+            "receipt": pa.string(),  # JSON of sagaforge.functions.receipts.Receipt
+            "created_at": INSTANT,
+        },
+        {
+            "style_preset": pa.string(),
+            "world_id": pa.string(),
+            "watermark": pa.string(),  # hexadecimal
+            "license": pa.string(),
+        },
+    ),
+    writer="play",
+    indices={"watermark": "btree"},
+)
+
+SPECS: Mapping[str, TableSpec] = {
+    spec.name: spec for spec in (WORLDS, WORLD_VERSIONS, CHUNKS, SESSIONS, TURNS, CLAIMS, IMAGES)
+}
 
 
 def spec_of(table: str, specs: Mapping[str, TableSpec] = SPECS) -> TableSpec:

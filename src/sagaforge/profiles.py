@@ -36,6 +36,24 @@ class LLMProfile:
 
 
 @dataclass(frozen=True)
+class ImageProfile:
+    """An image model for the diffusion engine, and what a request gets that leaves things open.
+
+    max_pixels: of a picture as the model paints it; a larger one is enlarged afterwards. size_unit: width and height
+    are multiples of it. limits: of the engine.
+    """
+
+    model: ImageModel
+    max_pixels: int
+    size_unit: int
+    steps: int
+    guidance_scale: float
+    scheduler: SchedulerName
+    limits: EngineLimits
+    is_pocket: bool = False
+
+
+@dataclass(frozen=True)
 class Profile:
     """Models and sizes of one profile. Lore budgets are what a turn's prompt may hold."""
 

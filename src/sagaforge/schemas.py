@@ -286,8 +286,15 @@ class Turn(Shape):
     refused_changes: list[RefusedChange] = Field(default_factory=list)
 
 
-class TurnEvent(Shape):
-    """One server-sent event of a streamed turn; `data` is the event's JSON body.
+class StreamEvent(Shape):
+    """One server-sent event; `data` is its JSON body. A failure is a last event `error`, a problem document."""
+
+    event: str
+    data: dict[str, Any]
+
+
+class TurnEvent(StreamEvent):
+    """One server-sent event of a streamed turn.
 
     In order: `started` {session_id, turn_id}, `lore` {chunks}, `sentence`* (a Sentence), `dialogue`*, `turn` (the
     whole Turn, committed). `restart` {} tells the client to drop what it showed: an engine was lost and the turn
@@ -295,7 +302,6 @@ class TurnEvent(Shape):
     """
 
     event: Literal["started", "lore", "sentence", "dialogue", "restart", "turn", "error"]
-    data: dict[str, Any]
 
 
 class Problem(BaseModel):

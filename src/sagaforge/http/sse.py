@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator
 from starlette.responses import StreamingResponse
 
 from sagaforge.http.problems import problem_of
-from sagaforge.schemas import TurnEvent
+from sagaforge.schemas import StreamEvent
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def event_stream(events: AsyncGenerator[TurnEvent, None], request_id: str) -> StreamingResponse:
+async def event_stream(events: AsyncGenerator[StreamEvent, None], request_id: str) -> StreamingResponse:
     """A streaming response of `events`; raises what the first of them raises."""
     first = await anext(events)
 
@@ -28,7 +28,7 @@ async def event_stream(events: AsyncGenerator[TurnEvent, None], request_id: str)
                 yield _encode(event)
         except Exception as error:
             problem = problem_of(error, request_id).model_dump(exclude_none=True)
-            yield _encode(TurnEvent(event="error", data=problem))
+            yield _encode(StreamEvent(event="error", data=problem))
         finally:
             # A reader that hangs up leaves here; closing the iterator cancels the work behind it.
             await events.aclose()
@@ -36,5 +36,5 @@ async def event_stream(events: AsyncGenerator[TurnEvent, None], request_id: str)
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
 
 
-def _encode(event: TurnEvent) -> bytes:
+def _encode(event: StreamEvent) -> bytes:
     return f"event: {event.event}\ndata: {json.dumps(event.data, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,235 @@
+"""The shapes of pictures that cross a boundary: requests, answers, events, and the receipt that every picture carries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sagaforge.schemas import Identifier, Shape, StreamEvent
+
+SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
+ImageType = Literal["background", "character", "portrait"]
+
+MAX_SEED = 2**63 - 1
+MAX_IMAGE_BYTES = 20 * 1024**2
+MAX_ENCODED_CHARS = 28 * 1024**2  # base64 of MAX_IMAGE_BYTES, with some room for a data URL's head
+MAX_IMAGES = 8
+MAX_ADAPTERS = 8
+
+
+class UsedLora(Shape):
+    """An adapter by name, with how much of it."""
+
+    name: Identifier
+    scale: float = Field(1.0, ge=-4.0, le=4.0)
+
+
+class ImageRequest(Shape):
+    """What to paint. What is left out comes from the style preset, then from the model."""
+
+    prompt: str = Field(min_length=1, max_length=4000)
+    negative_prompt: str | None = Field(None, max_length=4000)
+    width: int | None = Field(None, ge=64, le=2048, multiple_of=8)
+    height: int | None = Field(None, ge=64, le=2048, multiple_of=8)
+    steps: int | None = Field(None, ge=1, le=150)
+    cfg_scale: float | None = Field(None, ge=0.0, le=30.0)
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="of the first picture; the next ones count up")
+    style_preset: Identifier | None = None
+    image_type: ImageType | None = None
+    scheduler: SchedulerName | None = None
+    lora: list[UsedLora] = Field(
+        default_factory=list, max_length=MAX_ADAPTERS, description="each a name, or {name, scale}"
+    )
+    num_images: int = Field(1, ge=1, le=MAX_IMAGES)
+    image: str | None = Field(None, max_length=MAX_ENCODED_CHARS, description="base64 of a picture to start from")
+    mask: str | None = Field(None, max_length=MAX_ENCODED_CHARS, description="base64; white is painted anew")
+    strength: float = Field(
+        0.6, gt=0.0, le=1.0, description="how much of the steps a picture to start from goes through"
+    )
+    world_id: Identifier | None = None
+    stream: bool = False
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "a girl with silver hair and green eyes on a harbour at night",
+                    "style_preset": "anime_style",
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _names_alone(cls, value: Any) -> Any:
+        return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
+class UsedAdapter(BaseModel):
+    """An adapter as it was used."""
+
+    name: str
+    scale: float
+    sha256: str | None = None
+    license: str | None = None
+
+
+class Receipt(BaseModel):
+    """Everything that is needed to make the picture again, and to know whose work is in it.
+
+    request: as the caller sent it, without pictures; prompt, negative_prompt: as the model got them; width, height: of
+    the picture; painted_width, painted_height: as the model painted it, before it was enlarged; seed: of this picture;
+    image_sha256, mask_sha256: of what it started from; watermark: the number that is hidden in it, in hexadecimal.
+    """
+
+    image_id: str
+    created_at: datetime
+    request: dict[str, Any]
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    width: int
+    height: int
+    painted_width: int
+    painted_height: int
+    steps: int
+    cfg_scale: float
+    scheduler: SchedulerName
+    style_preset: str | None = None
+    image_sha256: str | None = None
+    mask_sha256: str | None = None
+    strength: float | None = None
+    backend: str
+    model: str
+    model_sha256: str | None = None
+    adapters: list[UsedAdapter] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    worked_s: float | None = None
+    license: str | None = None
+    watermark: str | None = None
+
+
+class ImageMetadata(Shape):
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    model: str
+    generation_time: float = Field(description="seconds, from the first step to the last")
+    loras: list[UsedAdapter]
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    scheduler: str
+    style_preset: str | None
+
+
+class GeneratedImage(Shape):
+    image_id: str
+    image_path: str = Field(description="below the storage's artefacts")
+    image_url: str
+    thumbnail_url: str
+    metadata: ImageMetadata
+
+
+class ImageAnswer(GeneratedImage):
+    """The first picture, and all of them."""
+
+    images: list[GeneratedImage]
+
+
+class ImageStreamEvent(StreamEvent):
+    """One server-sent event of `POST /t2i/generate`.
+
+    In order: `started` {images: [{image_id, seed, width, height, steps}]}, `step`* {image, done, total, preview?}, for
+    each picture `image` (a GeneratedImage and its number `image`), and last `done` (the whole ImageAnswer). `image`
+    counts from 0; `preview` is a data URL of a small JPEG. A failure after the first event is a final `error` (a
+    problem document).
+    """
+
+    event: Literal["started", "step", "image", "done", "error"]
+
+
+class GalleryImage(GeneratedImage):
+    """A picture as the gallery lists it; `asked`: the prompt as its maker wrote it."""
+
+    asked: str
+    created_at: datetime
+    world_id: str | None = None
+    license: str | None = None
+    watermark: str | None = None
+
+
+class ImageList(Shape):
+    """The newest first. `next_before`: hand it on as `before` for the page after this one; None on the last."""
+
+    images: list[GalleryImage]
+    next_before: str | None = None
+
+
+class ImageListRequest(Shape):
+    limit: int = Field(24, ge=1, le=100)
+    before: datetime | None = Field(None, description="only pictures older than this")
+    watermark: str | None = Field(
+        None, pattern=r"^[0-9a-f]{10}$", description="only the picture that carries this number"
+    )
+
+
+class ImageRef(Shape):
+    image_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
+class ThumbnailRef(ImageRef):
+    size: Literal[128, 256, 512] = Field(256, description="of the longer side, in pixels")
+
+
+class ImageDetail(GalleryImage):
+    receipt: Receipt
+
+
+class ReplayAnswer(Shape):
+    """A picture made again from its receipt. `png`: base64; `receipt`: the new one's; `changed`: which facts differ
+    (`model_sha256`, `versions.torch`, `adapters.NAME`, …), and why the pixels might. Nothing is stored."""
+
+    png: str
+    receipt: Receipt
+    changed: list[str]
+
+
+class StyleSummary(Shape):
+    """A style preset, with suffix, negative prompt and parameters as the running model uses them."""
+
+    style_id: str
+    title: str
+    base_model: str
+    prompt_template: str
+    style_suffix: str
+    negative_prompt: str
+    default_params: dict[str, Any]
+    trigger_words: list[str]
+    lora: UsedLora | None = None
+
+
+class StyleList(Shape):
+    styles: list[StyleSummary]
+
+
+class ImageModelSummary(Shape):
+    """The model that paints, and what a request gets that leaves things open."""
+
+    model_id: str
+    backend: str
+    max_pixels: int = Field(description="as painted; a larger picture is painted smaller and enlarged")
+    steps: int
+    cfg_scale: float
+    scheduler: SchedulerName
+    schedulers: list[SchedulerName]
+
+
+class ImageModelList(Shape):
+    models: list[ImageModelSummary]
+    loras: list[str] = Field(description="adapters that there are, by name")

@@ -26,7 +26,8 @@ from safetensors.torch import save
 
 from sagaforge.deployments.diffusion.adapter_files import read_adapter
 from sagaforge.deployments.diffusion.adapters import Adapter, AdapterMixer
-from sagaforge.deployments.diffusion.engine import DiffusionEngine, EngineLimits
+from sagaforge.deployments.diffusion.config import EngineLimits
+from sagaforge.deployments.diffusion.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.training.pocket_sdxl import models
 

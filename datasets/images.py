@@ -1,15 +1,17 @@
 """Made pictures: a row each, and the PNG beside it in the artefacts.
 
 A picture's id is derived from all that decides it (`derive_image_id`), so the same request finds the picture that it
-has already made. The PNG is stored before its row: a row always has its picture.
+has already made. The PNG is stored before its row, and the row is made of the PNG that is stored: a row always has its
+picture, and tells of that one, however many attempts there were.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,9 +23,8 @@ from sagaforge.datasets.sessions import now
 from sagaforge.datasets.tables import sql_literal
 from sagaforge.datasets.writer import Writer
 from sagaforge.errors import NotFound
-from sagaforge.storage import Storage
+from sagaforge.storage import Storage, artefact_key
 
-THUMBNAIL_SIZES = (128, 256, 512)
 THUMBNAIL_QUALITY = 82
 TABLE = "images"
 
@@ -38,11 +39,14 @@ def artefact_name(image_id: str) -> str:
     return f"images/{image_id[:2]}/{image_id}.png"
 
 
+def input_name(sha256: str) -> str:
+    return f"inputs/{sha256[:2]}/{sha256}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredImage(Stored):
     """A picture's row. `receipt`: JSON; `watermark`: the hidden number, in hexadecimal."""
 
-    artefact: str
     sha256: str
     width: int
     height: int
@@ -54,6 +58,10 @@ class StoredImage(Stored):
     watermark: str | None = None
     license: str | None = None
     created_at: datetime = field(default_factory=now)
+
+    @property
+    def artefact(self) -> str:
+        return artefact_name(self.id)
 
 
 class Gallery:
@@ -67,11 +75,26 @@ class Gallery:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._storage, self._writer)
 
-    async def add(self, image: StoredImage, png: bytes) -> StoredImage:
-        """Store a picture; if its id is there already, what is stored."""
-        await self._storage.put_artefact(image.artefact, png)
-        [answer] = await self._writer.insert_if_absent(TABLE, [image.to_row()])
+    async def keep(self, image_id: str, png: bytes, row_of: Callable[[bytes], StoredImage]) -> StoredImage:
+        """Store a picture with the row that `row_of` reads from it; if its id is there already, what is stored."""
+        key = artefact_key(artefact_name(image_id))
+        if not await asyncio.to_thread(self._storage.put_object, key, png, if_absent=True):
+            png = await self._storage.get_artefact(artefact_name(image_id))
+        [answer] = await self._writer.insert_if_absent(TABLE, [row_of(png).to_row()])
         return StoredImage.from_row(answer.row)
+
+    async def keep_input(self, body: bytes) -> str:
+        """Store a picture that others start from, under its hash, which is returned."""
+        sha256 = hashlib.sha256(body).hexdigest()
+        await asyncio.to_thread(self._storage.put_object, artefact_key(input_name(sha256)), body, if_absent=True)
+        return sha256
+
+    async def input(self, sha256: str) -> bytes:
+        """Raises `NotFound`."""
+        try:
+            return await self._storage.get_artefact(input_name(sha256))
+        except NotFound as exc:
+            raise NotFound(f"The picture that this one started from is not here (sha256 {sha256}).") from exc
 
     async def get(self, image_id: str) -> StoredImage | None:
         rows = await self._reader.rows(TABLE, f"id = {sql_literal(image_id)}")
@@ -97,7 +120,7 @@ class Gallery:
         try:
             return await self._storage.get_artefact(name)
         except NotFound:
-            body = shrunk(await self.png(image), size)
+            body = await asyncio.to_thread(shrunk, await self.png(image), size)
             await self._storage.put_artefact(name, body)
             return body
 

@@ -4,19 +4,26 @@ own by a file of the same form in `artefacts/styles/` of its storage.
 
 from __future__ import annotations
 
+import asyncio
 import string
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.image_schemas import Guidance, SchedulerName, Side, Steps
 from sagaforge.schemas import Identifier
+from sagaforge.storage import Storage, artefact_key
 
 MAX_FILE_CHARS = 20_000
+FOLDER = "styles"
+FRESH_S = 5.0
 Text = Annotated[str, StringConstraints(max_length=1000)]
 FIELDS = ("prompt", "style_suffix", "trigger_words")
 
@@ -26,11 +33,11 @@ class StyleParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    width: int | None = Field(None, ge=64, le=2048, multiple_of=8)
-    height: int | None = Field(None, ge=64, le=2048, multiple_of=8)
-    steps: int | None = Field(None, ge=1, le=150)
-    cfg_scale: float | None = Field(None, ge=0.0, le=30.0)
-    scheduler: str | None = None
+    width: Side | None = None
+    height: Side | None = None
+    steps: Steps | None = None
+    cfg_scale: Guidance | None = None
+    scheduler: SchedulerName | None = None
 
 
 class StyleVariant(BaseModel):
@@ -60,6 +67,12 @@ class StylePreset(BaseModel):
     lora_scale: float = Field(1.0, ge=-2.0, le=2.0)
     trigger_words: list[Annotated[str, StringConstraints(min_length=1, max_length=60)]] = Field(default_factory=list)
     pocket: StyleVariant | None = None
+
+    @field_validator("lora_path", mode="before")
+    @classmethod
+    def _adapter_name(cls, path: Any) -> Any:
+        """Older presets hold the path of a file; here an adapter has a name."""
+        return PurePosixPath(path).name.removesuffix(".safetensors") if isinstance(path, str) else path
 
     @field_validator("prompt_template")
     @classmethod
@@ -132,16 +145,41 @@ def shipped_styles() -> Mapping[str, StylePreset]:
 
 
 class Styles:
-    """The shipped styles and a studio's own, which win."""
+    """The shipped styles and a studio's own, which win. A file that can't be used is left out and told of."""
 
-    def __init__(self, own: Iterable[StylePreset] = ()) -> None:
-        self._styles = {**shipped_styles(), **{style.style_id: style for style in own}}
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._read_at = float("-inf")
+        self._styles: dict[str, StylePreset] = {}
+        self._problems: list[str] = []
 
-    def all(self) -> list[StylePreset]:
-        return list(self._styles.values())
+    async def all(self) -> tuple[list[StylePreset], list[str]]:
+        """The styles, and what is wrong with files that are no good."""
+        await self._refresh()
+        return list(self._styles.values()), self._problems
 
-    def get(self, style_id: str) -> StylePreset:
+    async def get(self, style_id: str) -> StylePreset:
         """The style of that id; `NotFound` names those there are."""
+        await self._refresh()
         if style_id not in self._styles:
             raise NotFound(f"There is no style {style_id!r}; there are {', '.join(self._styles)}.")
         return self._styles[style_id]
+
+    async def _refresh(self) -> None:
+        """A file that was put there is seen within FRESH_S."""
+        if time.monotonic() - self._read_at >= FRESH_S:
+            self._styles, self._problems = await asyncio.to_thread(self._read)
+            self._read_at = time.monotonic()
+
+    def _read(self) -> tuple[dict[str, StylePreset], list[str]]:
+        styles, problems = dict(shipped_styles()), []
+        for name in self._storage.list_objects(artefact_key(FOLDER)):
+            if not name.endswith((".yaml", ".yml")):
+                continue
+            try:
+                body = self._storage.get_object(artefact_key(f"{FOLDER}/{name}"))
+                style = parse_style(body.decode(), name)
+                styles[style.style_id] = style
+            except (InvalidInput, UnicodeDecodeError) as exc:
+                problems.append(exc.detail if isinstance(exc, InvalidInput) else f"{name} is not UTF-8.")
+        return styles, problems

@@ -164,13 +164,12 @@ IMAGES = TableSpec(
     _schema(
         {
             "id": pa.string(),  # derived from all that decides the picture: see sagaforge.datasets.images
-            "artefact": pa.string(),  # the PNG's name below artefacts/
             "sha256": pa.string(),  # of the PNG
             "width": pa.int64(),
             "height": pa.int64(),
             "prompt": pa.string(),  # as asked
             "model": pa.string(),
-            "receipt": pa.string(),  # JSON of sagaforge.functions.receipts.Receipt
+            "receipt": pa.string(),  # JSON of sagaforge.image_schemas.Receipt
             "created_at": INSTANT,
         },
         {

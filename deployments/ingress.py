@@ -5,19 +5,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.datasets.images import Gallery
 from sagaforge.datasets.sessions import SessionStore
+from sagaforge.datasets.styles import Styles
 from sagaforge.datasets.worlds import WorldStore
 from sagaforge.datasets.writer import get_writer
+from sagaforge.deployments.diffusion.client import ImageClient
+from sagaforge.deployments.diffusion.comfyui import ComfyUI
+from sagaforge.deployments.diffusion.fallback import OrderedBackends
+from sagaforge.deployments.diffusion.spec import ImageBackend
 from sagaforge.deployments.ingestion import TaskIngestion
 from sagaforge.deployments.llm_client import LLMClient
 from sagaforge.deployments.retrieval import RetrievalClient
 from sagaforge.functions.catalog import Services
+from sagaforge.functions.images import Studio
 from sagaforge.functions.samples import load_samples
 from sagaforge.http.app import build_http_app
 from sagaforge.profiles import Profile
@@ -42,6 +50,7 @@ class Ingress:
         *,
         llm: DeploymentHandle,
         retrieval: DeploymentHandle,
+        diffusion: DeploymentHandle,
     ) -> None:
         logging.getLogger("sagaforge").setLevel(settings.log_level)
         self._settings = settings
@@ -59,6 +68,13 @@ class Ingress:
                 profile.embedder,
                 memory_bytes=settings.upload_memory_bytes,
                 deadline_s=settings.upload_deadline_s,
+            ),
+            studio=Studio(
+                images=image_backend(settings, diffusion),
+                gallery=Gallery(storage, get_writer(storage, "play")),
+                styles=Styles(storage),
+                adapters=AdapterStore(storage),
+                profile=profile.image,
             ),
         )
         self._samples: asyncio.Task[None] | None = None
@@ -83,6 +99,16 @@ class Ingress:
             return "the sample worlds are being loaded"
         error = self._samples.exception()
         return f"the sample worlds could not be loaded: {error}" if error else None
+
+
+def image_backend(settings: Settings, diffusion: DeploymentHandle) -> ImageBackend:
+    """What paints, in the order that the settings say."""
+    made: dict[str, Callable[[], ImageBackend]] = {
+        "engine": lambda: ImageClient(diffusion),
+        "comfyui": lambda: ComfyUI(settings.comfyui_api_url or "", checkpoint=settings.comfyui_checkpoint),
+    }
+    backends = [made[name]() for name in settings.image_order]
+    return backends[0] if len(backends) == 1 else OrderedBackends(backends)
 
 
 async def _probe(answer: Awaitable[object]) -> str | None:

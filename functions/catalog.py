@@ -12,16 +12,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from sagaforge import schemas
+from sagaforge import image_schemas, schemas
 from sagaforge.datasets.sessions import SessionStore
 from sagaforge.datasets.worlds import WorldStore
 from sagaforge.deployments.ingestion import Ingestion
 from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import lore, openai_api, story
+from sagaforge.functions import illustration, images, lore, openai_api, openai_images, story
+from sagaforge.functions.files import ServedFile
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
+
+# A multipart body holds its file's bytes, part headers and a few short fields.
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
 
 Permission = Literal["read", "write", "admin"]
 CostClass = Literal["cheap", "search", "ingest", "generate"]
@@ -38,13 +42,16 @@ class Services:
     worlds: WorldStore
     sessions: SessionStore
     ingestion: Ingestion
+    studio: images.Studio
 
 
 @dataclass
 class CallContext:
-    """What a call carries besides its request. `timings` collects seconds by stage, for whoever wants to show them."""
+    """What a call carries besides its request. `timings` collects seconds by stage, for whoever wants to show them;
+    `base_url` is where the caller reached the bundle."""
 
     request_id: str
+    base_url: str = ""
     idempotency_key: str | None = None
     file: lore.UploadedFile | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -61,7 +68,8 @@ class Function:
     """One row.
 
     `stream` is there for functions that can answer as events when the request says `stream: true`. `relay` replaces
-    `call` where an engine's own text (a JSON document, or server-sent events) is handed through unread.
+    `call` where an engine's own text (a JSON document, or server-sent events) is handed through unread, `file` where
+    the answer is a file. `body_limit`: bytes of its body, where that is not the bundle's limit for all.
     """
 
     name: str
@@ -74,13 +82,15 @@ class Function:
     deadline_s: Callable[[Settings], float]
     call: Callable[[Any, Services, CallContext], Awaitable[BaseModel]] | None = None
     relay: Callable[[Any, Services, CallContext], AsyncGenerator[str, None]] | None = None
-    stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.TurnEvent, None]] | None = None
+    stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.StreamEvent, None]] | None = None
+    file: Callable[[Any, Services, CallContext], Awaitable[ServedFile]] | None = None
+    body_limit: Callable[[Settings], int] | None = None
 
 
 def _stream_turn(
     request: schemas.TurnRequest, services: Services, context: CallContext
 ) -> AsyncGenerator[schemas.TurnEvent, None]:
-    return story.stream_turn(
+    turns = story.stream_turn(
         request,
         idempotency_key=context.idempotency_key,
         timings=context.timings,
@@ -91,6 +101,7 @@ def _stream_turn(
         profile=services.profile,
         lease_s=services.settings.turn_deadline_s,
     )
+    return illustration.stream_illustrated(request, turns, worlds=services.worlds, studio=services.studio)
 
 
 def _quick(settings: Settings) -> float:
@@ -152,17 +163,18 @@ FUNCTIONS: tuple[Function, ...] = (
         cost="ingest",
         deadline_s=lambda settings: settings.upload_deadline_s + 30.0,
         call=lambda request, s, c: lore.upload(request, file=c.uploaded(), ingestion=s.ingestion),
+        body_limit=lambda settings: settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES,
     ),
     Function(
         name="take_turn",
         method="POST",
         route="/llm/turn",
         request=schemas.TurnRequest,
-        response=schemas.Turn,
+        response=image_schemas.IllustratedTurn,
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.turn_deadline_s,
-        call=lambda request, s, c: story.take_turn(_stream_turn(request, s, c)),
+        call=lambda request, s, c: illustration.take_illustrated(_stream_turn(request, s, c)),
         stream=_stream_turn,
     ),
     Function(
@@ -175,6 +187,98 @@ FUNCTIONS: tuple[Function, ...] = (
         cost="cheap",
         deadline_s=_quick,
         call=lambda request, s, c: story.last_turn(request, sessions=s.sessions),
+    ),
+    Function(
+        name="generate_image",
+        method="POST",
+        route="/t2i/generate",
+        request=image_schemas.ImageRequest,
+        response=image_schemas.ImageAnswer,
+        permission="write",
+        cost="generate",
+        deadline_s=lambda settings: settings.image_deadline_s,
+        call=lambda request, s, c: images.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
+        stream=lambda request, s, c: images.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
+        # A picture to start from and its mask.
+        body_limit=lambda settings: 2 * image_schemas.MAX_ENCODED_CHARS + settings.body_max_bytes,
+    ),
+    Function(
+        name="list_image_models",
+        method="GET",
+        route="/t2i/models",
+        request=None,
+        response=image_schemas.ImageModelList,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        call=lambda request, s, c: images.list_image_models(studio=s.studio),
+    ),
+    Function(
+        name="list_styles",
+        method="GET",
+        route="/t2i/styles",
+        request=None,
+        response=image_schemas.StyleList,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        call=lambda request, s, c: images.list_styles(styles=s.studio.styles, profile=s.studio.profile),
+    ),
+    Function(
+        name="replay_image",
+        method="POST",
+        route="/t2i/replay",
+        request=image_schemas.Receipt,
+        response=image_schemas.ReplayAnswer,
+        permission="write",
+        cost="generate",
+        deadline_s=lambda settings: settings.image_deadline_s,
+        call=lambda request, s, c: images.replay(request, studio=s.studio),
+    ),
+    Function(
+        name="list_images",
+        method="GET",
+        route="/images",
+        request=image_schemas.ImageListRequest,
+        response=image_schemas.ImageList,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        call=lambda request, s, c: images.list_images(request, gallery=s.studio.gallery),
+    ),
+    # Before the row whose `image_id` would take the ".png" too.
+    Function(
+        name="image_file",
+        method="GET",
+        route="/images/{image_id}.png",
+        request=image_schemas.ImageRef,
+        response=None,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        file=lambda request, s, c: images.image_file(request, gallery=s.studio.gallery),
+    ),
+    Function(
+        name="image_thumbnail",
+        method="GET",
+        route="/images/{image_id}/thumbnail",
+        request=image_schemas.ThumbnailRef,
+        response=None,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        file=lambda request, s, c: images.thumbnail(request, gallery=s.studio.gallery),
+    ),
+    Function(
+        name="show_image",
+        method="GET",
+        route="/images/{image_id}",
+        request=image_schemas.ImageRef,
+        response=image_schemas.ImageDetail,
+        permission="read",
+        cost="cheap",
+        deadline_s=_quick,
+        call=lambda request, s, c: images.show_image(request, gallery=s.studio.gallery),
     ),
     Function(
         name="list_models",
@@ -197,5 +301,18 @@ FUNCTIONS: tuple[Function, ...] = (
         cost="generate",
         deadline_s=lambda settings: settings.turn_deadline_s,
         relay=lambda request, s, c: openai_api.chat_completions(request, llm=s.llm),
+    ),
+    Function(
+        name="image_generations",
+        method="POST",
+        route="/v1/images/generations",
+        request=openai_images.ImageGeneration,
+        response=openai_images.ImagesResponse,
+        permission="write",
+        cost="generate",
+        deadline_s=lambda settings: settings.image_deadline_s,
+        call=lambda request, s, c: openai_images.image_generations(
+            request, base_url=c.base_url, idempotency_key=c.idempotency_key, studio=s.studio
+        ),
     ),
 )

@@ -60,15 +60,6 @@ async def last_turn(request: SessionRef, *, sessions: SessionStore) -> Turn:
     return Turn.model_validate_json(head.turn)
 
 
-async def take_turn(events: AsyncGenerator[TurnEvent, None]) -> Turn:
-    """The committed turn at the end of `stream_turn`."""
-    async with aclosing(events) as stream:
-        async for event in stream:
-            if event.event == "turn":
-                return Turn.model_validate(event.data)
-    raise AssertionError("a turn ends with its turn event or raises")
-
-
 async def stream_turn(
     request: TurnRequest,
     *,

@@ -15,16 +15,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
+from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.datasets.images import Gallery
 from sagaforge.datasets.ingest import chunk_pack, ingest
 from sagaforge.datasets.lore_lines import LineSelector
 from sagaforge.datasets.packs import Character, Document, Pack, Scene
 from sagaforge.datasets.sessions import SessionStore
+from sagaforge.datasets.styles import Styles
 from sagaforge.datasets.worlds import WorldStore
 from sagaforge.datasets.writer import TableWriter
+from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview
+from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress
 from sagaforge.deployments.llm_client import Finished, GenerationEvent, Piece, Restarted
 from sagaforge.deployments.retrieval import Reading
 from sagaforge.functions.catalog import Services
+from sagaforge.functions.images import Studio
 from sagaforge.profiles import get_profile
 from sagaforge.schemas import Chunk, ChunkMetadata, UploadResponse
 from sagaforge.settings import Settings
@@ -156,6 +163,46 @@ class FakeRetrieval:
         return Reading(chunks, lines)
 
 
+class FakeImages:
+    """Paints noise of the seed. `specs` are what came in; `errors` are raised by the next pictures, one each; with
+    `hangs` a picture waits after its first step until somebody closes it, which `num_abandoned` counts."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.specs: list[ImageSpec] = []
+        self.errors: deque[Exception] = deque()
+        self.hangs = False
+        self.num_abandoned = 0
+        self.is_painting = asyncio.Event()
+
+    async def is_ready(self) -> bool:
+        return True
+
+    async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
+        self.specs.append(spec)
+        pixels = np.random.default_rng(spec.seed).integers(60, 200, (8, 8, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels).resize((spec.width, spec.height), Image.Resampling.BICUBIC)
+        is_done = False
+        try:
+            for done in range(1, spec.steps + 1):
+                preview = as_preview(image.resize((16, 16))) if spec.preview_every else None
+                yield Progress(done, spec.steps, preview)
+                await asyncio.sleep(0)
+                self.is_painting.set()
+                if self.hangs:
+                    await asyncio.Event().wait()
+                if self.errors:
+                    is_done = True
+                    raise self.errors.popleft()
+            is_done = True
+            adapters = [{"name": name, "scale": scale, "sha256": "ab" * 32} for name, scale in spec.adapters]
+            facts = {"backend": "fake", "model": "fake-sdxl", "model_sha256": "cd" * 32, "versions": {"fake": "1"}}
+            yield Made(as_png(image), {**facts, "adapters": adapters, "worked_s": 0.5})
+        finally:
+            self.num_abandoned += not is_done
+
+
 class FakeIngestion:
     """Reads the file and says that it became a world."""
 
@@ -206,6 +253,7 @@ class House:
     llm: FakeLLM
     retrieval: FakeRetrieval
     ingestion: FakeIngestion
+    images: FakeImages
     storage: Storage
 
     async def publish(self, pack: Pack = HARBOUR) -> None:
@@ -228,7 +276,8 @@ async def make_house(folder: Path, **settings: Any) -> House:
     if is_copy := any(_published().iterdir()):
         shutil.copytree(_published(), folder, dirs_exist_ok=True)
     storage = Storage(str(folder))
-    llm, ingestion = FakeLLM(), FakeIngestion()
+    play = TableWriter(storage, "play")
+    llm, ingestion, images = FakeLLM(), FakeIngestion(), FakeImages()
     retrieval = FakeRetrieval([chunk for chunk in lore_chunks(HARBOUR) if chunk.metadata.source == "lorebook.md"])
     services = Services(
         settings=Settings(storage=str(folder), **settings),
@@ -236,10 +285,17 @@ async def make_house(folder: Path, **settings: Any) -> House:
         llm=llm,
         retrieval=retrieval,
         worlds=WorldStore(storage, TableWriter(storage, "library")),
-        sessions=SessionStore(storage, TableWriter(storage, "play")),
+        sessions=SessionStore(storage, play),
         ingestion=ingestion,
+        studio=Studio(
+            images=images,
+            gallery=Gallery(storage, play),
+            styles=Styles(storage),
+            adapters=AdapterStore(storage),
+            profile=get_profile("pocket").image,
+        ),
     )
-    house = House(services, llm, retrieval, ingestion, storage)
+    house = House(services, llm, retrieval, ingestion, images, storage)
     if not is_copy:
         await house.publish()
         await house.services.sessions.head("nobody")  # makes the play tables

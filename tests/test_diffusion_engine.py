@@ -18,7 +18,8 @@ from diffusers import (
 from PIL import Image
 
 from sagaforge.deployments.diffusion import schedulers
-from sagaforge.deployments.diffusion.engine import DiffusionEngine, EngineLimits, Ticket
+from sagaforge.deployments.diffusion.config import EngineLimits
+from sagaforge.deployments.diffusion.engine import DiffusionEngine, Ticket
 from sagaforge.deployments.diffusion.requests import (
     Event,
     Failed,

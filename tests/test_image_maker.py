@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from sagaforge.deployments.diffusion.adapters import Adapter
-from sagaforge.deployments.diffusion.engine import EngineLimits
+from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.image_bytes import as_png, decode
-from sagaforge.deployments.diffusion.loading import ImageModel, load_pipeline, model_sha256
+from sagaforge.deployments.diffusion.loading import load_pipeline, model_sha256
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made, Progress

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagaforge.datasets.images import Gallery, StoredImage, artefact_name, derive_image_id
+from sagaforge.datasets.images import Gallery, StoredImage, derive_image_id
 from sagaforge.datasets.writer import TableWriter
 from sagaforge.errors import NotFound
 from sagaforge.storage import Storage
@@ -28,7 +28,6 @@ def image(number: int) -> StoredImage:
     image_id = derive_image_id({"seed": number})
     return StoredImage(
         id=image_id,
-        artefact=artefact_name(image_id),
         sha256=hashlib.sha256(png()).hexdigest(),
         width=64,
         height=32,
@@ -40,6 +39,10 @@ def image(number: int) -> StoredImage:
     )
 
 
+async def keep(gallery: Gallery, number: int) -> StoredImage:
+    return await gallery.keep(image(number).id, png(), lambda _: image(number))
+
+
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
     storage = Storage(str(tmp_path))
@@ -48,23 +51,40 @@ def gallery(tmp_path: Path) -> Gallery:
 
 async def test_a_picture_is_found_by_id_and_by_its_watermark(gallery: Gallery) -> None:
     assert await gallery.get(image(1).id) is None
-    stored = await gallery.add(image(1), png())
+    stored = await keep(gallery, 1)
     assert await gallery.get(stored.id) == stored == image(1)
     assert await gallery.of_watermark(f"{1:010x}") == stored
     assert await gallery.of_watermark("ff") is None
     assert await gallery.png(stored) == png()
 
 
-async def test_the_same_picture_is_stored_once(gallery: Gallery) -> None:
-    first = await gallery.add(image(1), png())
-    again = await gallery.add(StoredImage(**{**image(1).to_row(), "created_at": START + timedelta(days=1)}), png())
+async def test_the_same_picture_is_stored_once_and_its_row_tells_of_the_file_that_is_there(gallery: Gallery) -> None:
+    """A second attempt, or one that died between file and row, may have made another file."""
+    seen: list[bytes] = []
+
+    def row_of(body: bytes) -> StoredImage:
+        seen.append(body)
+        return StoredImage(**{**image(1).to_row(), "created_at": START + timedelta(days=len(seen))})
+
+    first = await gallery.keep(image(1).id, png("red"), row_of)
+    again = await gallery.keep(image(1).id, png("blue"), row_of)
     assert again == first
+    assert seen == [png("red"), png("red")]
+    assert await gallery.png(first) == png("red")
     assert len(await gallery.newest(10)) == 1
+
+
+async def test_a_picture_to_start_from_is_kept_by_its_hash(gallery: Gallery) -> None:
+    sha256 = await gallery.keep_input(png())
+    assert sha256 == await gallery.keep_input(png()) == hashlib.sha256(png()).hexdigest()
+    assert await gallery.input(sha256) == png()
+    with pytest.raises(NotFound, match="not here"):
+        await gallery.input("0" * 64)
 
 
 async def test_the_newest_come_first_in_pages(gallery: Gallery) -> None:
     for number in range(5):
-        await gallery.add(image(number), png())
+        await keep(gallery, number)
     page = await gallery.newest(2)
     assert [one.prompt for one in page] == ["picture 4", "picture 3"]
     page = await gallery.newest(10, before=page[-1].created_at)
@@ -72,7 +92,7 @@ async def test_the_newest_come_first_in_pages(gallery: Gallery) -> None:
 
 
 async def test_a_thumbnail_is_made_once(gallery: Gallery) -> None:
-    stored = await gallery.add(image(1), png())
+    stored = await keep(gallery, 1)
     small = await gallery.thumbnail(stored, 16)
     assert Image.open(io.BytesIO(small)).size == (16, 8)
     assert await gallery.thumbnail(stored, 16) == small

@@ -109,7 +109,7 @@ print(json.dumps({
 HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
-        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "replica",
+        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures",
         "requests", "running", "schedulers", "shelf",
     ),
     "training": ("runs",),

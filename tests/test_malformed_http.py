@@ -10,6 +10,7 @@ import random
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union
@@ -23,6 +24,7 @@ from sagaforge.functions.catalog import FUNCTIONS, Function
 from sagaforge.http.problems import MEDIA_TYPE
 from tests.fakes import WORLD_ID, House
 from tests.http_client import PROBLEM_KEYS, app_of
+from tests.test_receipts import RECEIPT
 
 SEED = 20
 MIN_REQUESTS = 300
@@ -37,6 +39,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "show_world": {"world_id": WORLD_ID},
     "show_chunk": {"world_id": WORLD_ID, "chunk_id": "doc_1@section_1:chunk_1"},
     "show_session": {"session_id": "nobody"},
+    "generate_image": {"prompt": "a harbour", "steps": 1},
+    "replay_image": RECEIPT.model_dump(mode="json", exclude={"adapters"}),
+    "list_images": {},
+    "show_image": {"image_id": "ab12" * 8},
+    "image_file": {"image_id": "ab12" * 8},
+    "image_thumbnail": {"image_id": "ab12" * 8},
+    "image_generations": {"prompt": "a harbour", "steps": 1},
 }
 WITH_FIELDS = [function for function in FUNCTIONS if function.request is not None]
 JSON_ROWS = [function for function in WITH_FIELDS if function.method == "POST" and function.cost != "ingest"]
@@ -125,6 +134,8 @@ NEVER_INT = ["five", "", "1e3", 1.5, [], {}, [1], 10**30, -(10**30)]
 NEVER_FLOAT = ["warm", "", [], {}, [0.5], 10**30, -1, -0.001]
 NEVER_BOOL = ["perhaps", "", 7, -1, 2.5, [], {}, [True]]
 NEVER_LIST = ["a", "", 5, True, {}, {"0": {}}, [], [[]], ["a"], [None], [5, {}]]
+NEVER_DICT = ["a", "", 5, True, [], [{}]]
+NEVER_TIME = ["noon", "", [], {}, "2026-13-01"]
 
 
 def wrong_values(info: FieldInfo) -> list[Any]:
@@ -134,8 +145,9 @@ def wrong_values(info: FieldInfo) -> list[Any]:
     (kind,) = options - {type(None)}
     if kind is str:
         return [*values, *NEVER_TEXT]
-    by_kind = {int: NEVER_INT, float: NEVER_FLOAT, bool: NEVER_BOOL}
-    return [*values, *by_kind.get(kind, NEVER_LIST)]
+    by_kind = {int: NEVER_INT, float: NEVER_FLOAT, bool: NEVER_BOOL, dict: NEVER_DICT, datetime: NEVER_TIME}
+    may_be_empty = kind is list and info.default_factory is list
+    return [*values, *(value for value in by_kind.get(kind, NEVER_LIST) if not (may_be_empty and value == []))]
 
 
 def _options(annotation: Any) -> set[Any]:
@@ -379,6 +391,7 @@ async def test_each_is_a_clear_4xx_and_leaves_nothing(
     assert not failures, f"{len(failures)} of them:\n" + "\n".join(failures[:60])
     assert stored(tmp_path) == before
     assert (house.llm.payloads, house.ingestion.uploads, house.retrieval.queries) == ([], [], [])
+    assert house.images.specs == []
 
 
 def test_there_are_enough_of_them_and_they_come_out_the_same() -> None:

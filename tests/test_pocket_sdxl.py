@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sagaforge.deployments.diffusion.engine import EngineLimits
-from sagaforge.deployments.diffusion.loading import ImageModel
+from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made
 from sagaforge.training import runs

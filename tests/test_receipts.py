@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from sagaforge.errors import InvalidInput, NotFound, UnsupportedType
-from sagaforge.functions.receipts import Receipt, UsedAdapter, read_receipt, with_receipt
+from sagaforge.functions.receipts import read_receipt, with_receipt
+from sagaforge.image_schemas import Receipt, UsedAdapter
 
 RECEIPT = Receipt(
-    image_id="ab12",
+    image_id="ab12" * 8,
     created_at=datetime(2026, 11, 22, tzinfo=UTC),
     request={"prompt": "海邊的燈塔", "style_preset": "cyberpunk"},
     prompt='海邊的燈塔, "neon" <b>',
@@ -21,6 +22,8 @@ RECEIPT = Receipt(
     seed=7,
     width=128,
     height=128,
+    painted_width=128,
+    painted_height=128,
     steps=14,
     cfg_scale=4.0,
     scheduler="dpmpp_2m",

@@ -12,7 +12,7 @@ from sagaforge.errors import (
 )
 from sagaforge.functions import story
 from sagaforge.functions.prompt import TurnPrompt, build_messages
-from sagaforge.schemas import SessionRef, TurnRequest
+from sagaforge.schemas import SessionRef, Turn, TurnRequest
 from tests.fakes import HARBOUR, INVENTED, LIGHT, TIDE, WORLD_ID, House, answer
 from tests.turns import LEASE_S, events_of, stream, take
 
@@ -78,7 +78,7 @@ async def test_timings_tell_every_stage(house: House) -> None:
         TurnRequest(message="Hello?", world_id=WORLD_ID), idempotency_key=None, timings=timings, llm=s.llm,
         retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions, profile=s.profile, lease_s=LEASE_S,
     )  # fmt: skip
-    turn = await story.take_turn(events)
+    turn = Turn.model_validate((await events_of(events))[-1].data)
     assert set(timings) == {"open", "claim", "retrieve", "prompt", "gate", "engine", "generate", "commit"}
     stored = await s.sessions.get_turn(turn.turn_id)
     assert stored is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sagaforge.datasets.styles import Styles, parse_style, shipped_styles
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.storage import Storage
 
 SHIPPED = {"anime_style", "anime_portrait", "fantasy_art", "realistic", "cyberpunk"}
 OWN = "style_id: noir\nbase_model: sdxl\nprompt_template: '{prompt} at night'\nstyle_suffix: film noir\n"
@@ -32,12 +35,27 @@ def test_what_a_template_leaves_out_is_added() -> None:
     assert style.title == "Noir"
 
 
-def test_a_studios_own_style_wins() -> None:
-    styles = Styles([parse_style(OWN, "noir.yaml"), parse_style(OWN.replace("noir", "realistic", 1), "r.yaml")])
-    assert {style.style_id for style in styles.all()} == SHIPPED | {"noir"}
-    assert styles.get("realistic").style_suffix == "film noir"
+async def test_a_studios_own_style_wins_and_a_bad_file_is_told_of(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    await storage.put_artefact("styles/noir.yaml", OWN.encode())
+    await storage.put_artefact("styles/r.yml", OWN.replace("noir", "realistic", 1).encode())
+    await storage.put_artefact("styles/bad.yaml", b"style_id: bad")
+    await storage.put_artefact("styles/odd.yaml", b"\xff\xfe")
+    await storage.put_artefact("styles/notes.txt", b"nothing")
+    styles = Styles(storage)
+    found, problems = await styles.all()
+    assert {style.style_id for style in found} == SHIPPED | {"noir"}
+    assert len(problems) == 2
+    assert "bad.yaml: base_model" in problems[0]
+    assert "odd.yaml" in problems[1]
+    assert (await styles.get("realistic")).style_suffix == "film noir"
     with pytest.raises(NotFound, match="cyberpunk"):
-        styles.get("cubism")
+        await styles.get("cubism")
+
+
+def test_the_path_of_an_adapter_becomes_its_name() -> None:
+    assert parse_style(OWN + "lora_path: ../ai_warehouse/models/lora/my_style", "noir.yaml").lora_path == "my_style"
+    assert parse_style(OWN + "lora_path: ink.safetensors", "noir.yaml").lora_path == "ink"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def stream(house: House, message: str, key: str | None = None, **fields: Any) ->
 
 
 async def take(house: House, message: str, key: str | None = None, **fields: Any) -> Turn:
-    return await story.take_turn(stream(house, message, key, **fields))
+    return Turn.model_validate((await events_of(stream(house, message, key, **fields)))[-1].data)
 
 
 async def events_of(events: Any) -> list[TurnEvent]:

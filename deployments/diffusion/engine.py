@@ -22,6 +22,7 @@ import torch
 from sagaforge.deployments.diffusion import batching, running
 from sagaforge.deployments.diffusion.adapters import AdapterMixer
 from sagaforge.deployments.diffusion.conditioning import Conditioner
+from sagaforge.deployments.diffusion.config import EngineLimits
 from sagaforge.deployments.diffusion.pictures import Pictures
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest, Listener, Stepped
 from sagaforge.deployments.diffusion.running import Running
@@ -31,19 +32,6 @@ logger = logging.getLogger(__name__)
 
 # Before each UNet call: to read a prompt takes a while, and those who run already wait for it.
 MAX_ADMITTED = 8
-
-
-@dataclass(frozen=True)
-class EngineLimits:
-    """max_rows: of one UNet call (a guided request has two); max_decoded: pictures in one VAE call; max_requests: in
-    the engine at once; cache_bytes: for prompt embeddings; max_pixels and max_steps of one request."""
-
-    max_rows: int = 16
-    max_decoded: int = 4
-    max_requests: int = 256
-    cache_bytes: int = 64 * 1024**2
-    max_pixels: int = 1536 * 1536
-    max_steps: int = 150
 
 
 class Ticket:
@@ -81,8 +69,8 @@ class DiffusionEngine:
         limits: what it may take on at once.
     """
 
-    def __init__(self, pipeline: Any, limits: EngineLimits = EngineLimits()) -> None:
-        self.limits = limits
+    def __init__(self, pipeline: Any, limits: EngineLimits | None = None) -> None:
+        self.limits = limits = limits or EngineLimits()
         self.pictures = Pictures(pipeline, limits.max_decoded)
         self._unet = pipeline.unet
         self._mixer = AdapterMixer("unet", pipeline.unet)

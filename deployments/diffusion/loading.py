@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import (
@@ -18,6 +17,7 @@ from diffusers import (
 )
 from safetensors import SafetensorError, safe_open
 
+from sagaforge.deployments.diffusion.config import ImageModel
 from sagaforge.errors import InvalidInput, Unavailable
 
 KINDS: tuple[Any, ...] = (
@@ -27,25 +27,6 @@ KINDS: tuple[Any, ...] = (
     StableDiffusionInpaintPipeline,
 )
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
-
-
-@dataclass(frozen=True)
-class ImageModel:
-    """Which model to load and how.
-
-    source: a folder as `save_pretrained` writes it, a `.safetensors` checkpoint, or a hub name. dtype: torch's name.
-    offload: keep parts of the UNet in the machine's memory while others work (slower, a fraction of the memory).
-    tiled_decoding: the VAE works in tiles and slices. compiled: the UNet is compiled at its first call for each shape.
-    """
-
-    model_id: str
-    source: str
-    device: Literal["cpu", "gpu"] = "cpu"
-    dtype: str = "float32"
-    offload: bool = False
-    tiled_decoding: bool = False
-    compiled: bool = False
-    fused_projections: bool = False
 
 
 def load_pipeline(model: ImageModel) -> Any:

@@ -12,9 +12,10 @@ import torch
 
 from sagaforge.deployments.diffusion.adapter_files import read_adapter
 from sagaforge.deployments.diffusion.adapters import Adapter
-from sagaforge.deployments.diffusion.engine import DiffusionEngine, EngineLimits
+from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
+from sagaforge.deployments.diffusion.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode
-from sagaforge.deployments.diffusion.loading import ImageModel, load_pipeline, model_sha256
+from sagaforge.deployments.diffusion.loading import load_pipeline, model_sha256
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress

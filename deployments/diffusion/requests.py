@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from PIL import Image
 
 from sagaforge.deployments.diffusion.adapters import Stack
 from sagaforge.errors import SagaForgeError
-
-SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
+from sagaforge.image_schemas import SchedulerName
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from sagaforge.deployments.diffusion.requests import SchedulerName
+from sagaforge.image_schemas import SchedulerName
 
 _KINDS: dict[SchedulerName, tuple[Any, dict[str, Any]]] = {
     "dpmpp_2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),

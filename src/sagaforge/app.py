@@ -37,6 +37,7 @@ def build(args: dict[str, Any] | None = None) -> Application:
     storage.check_writable()
 
     # Ray's LLM server imports vLLM, so it waits until all is checked.
+    from sagaforge.deployments.diffusion.replica import Diffusion
     from sagaforge.deployments.ingress import Ingress
     from sagaforge.deployments.llm import build_llm
     from sagaforge.deployments.retrieval import Retrieval
@@ -47,6 +48,7 @@ def build(args: dict[str, Any] | None = None) -> Application:
         storage,
         llm=build_llm(profile.llm),
         retrieval=Retrieval.bind(storage, profile.embedder, profile.reranker),  # type: ignore[attr-defined]
+        diffusion=Diffusion.bind(profile.image.model, profile.image.limits, storage),  # type: ignore[attr-defined]
     )
 
 

@@ -1,13 +1,13 @@
-"""The shapes of pictures that cross a boundary: requests, answers, events, and the receipt that every picture carries."""
+"""The shapes of pictures that cross a boundary: requests, answers, events, and their receipts."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from sagaforge.schemas import Identifier, Shape, StreamEvent
+from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]
@@ -17,6 +17,12 @@ MAX_IMAGE_BYTES = 20 * 1024**2
 MAX_ENCODED_CHARS = 28 * 1024**2  # base64 of MAX_IMAGE_BYTES, with some room for a data URL's head
 MAX_IMAGES = 8
 MAX_ADAPTERS = 8
+MAX_RESOLVED_CHARS = 10_000  # a prompt with its style around it
+
+ImageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="in pixels")]
+Steps = Annotated[int, Field(ge=1, le=150)]
+Guidance = Annotated[float, Field(ge=0.0, le=30.0)]
 
 
 class UsedLora(Shape):
@@ -31,10 +37,10 @@ class ImageRequest(Shape):
 
     prompt: str = Field(min_length=1, max_length=4000)
     negative_prompt: str | None = Field(None, max_length=4000)
-    width: int | None = Field(None, ge=64, le=2048, multiple_of=8)
-    height: int | None = Field(None, ge=64, le=2048, multiple_of=8)
-    steps: int | None = Field(None, ge=1, le=150)
-    cfg_scale: float | None = Field(None, ge=0.0, le=30.0)
+    width: Side | None = None
+    height: Side | None = None
+    steps: Steps | None = None
+    cfg_scale: Guidance | None = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="of the first picture; the next ones count up")
     style_preset: Identifier | None = None
     image_type: ImageType | None = None
@@ -69,16 +75,16 @@ class ImageRequest(Shape):
         return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
-class UsedAdapter(BaseModel):
+class UsedAdapter(Shape):
     """An adapter as it was used."""
 
-    name: str
-    scale: float
+    name: Identifier
+    scale: float = Field(ge=-4.0, le=4.0)
     sha256: str | None = None
     license: str | None = None
 
 
-class Receipt(BaseModel):
+class Receipt(Shape):
     """Everything that is needed to make the picture again, and to know whose work is in it.
 
     request: as the caller sent it, without pictures; prompt, negative_prompt: as the model got them; width, height: of
@@ -86,27 +92,27 @@ class Receipt(BaseModel):
     image_sha256, mask_sha256: of what it started from; watermark: the number that is hidden in it, in hexadecimal.
     """
 
-    image_id: str
+    image_id: ImageId
     created_at: datetime
     request: dict[str, Any]
-    prompt: str
-    negative_prompt: str | None
-    seed: int
-    width: int
-    height: int
-    painted_width: int
-    painted_height: int
-    steps: int
-    cfg_scale: float
+    prompt: str = Field(max_length=MAX_RESOLVED_CHARS)
+    negative_prompt: str | None = Field(max_length=MAX_RESOLVED_CHARS)
+    seed: int = Field(ge=0, le=MAX_SEED)
+    width: Side
+    height: Side
+    painted_width: Side
+    painted_height: Side
+    steps: Steps
+    cfg_scale: Guidance
     scheduler: SchedulerName
     style_preset: str | None = None
-    image_sha256: str | None = None
-    mask_sha256: str | None = None
-    strength: float | None = None
+    image_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    mask_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    strength: float | None = Field(None, gt=0.0, le=1.0)
     backend: str
     model: str
     model_sha256: str | None = None
-    adapters: list[UsedAdapter] = Field(default_factory=list)
+    adapters: list[UsedAdapter] = Field(default_factory=list, max_length=MAX_ADAPTERS + 1)
     versions: dict[str, str] = Field(default_factory=dict)
     worked_s: float | None = None
     license: str | None = None
@@ -154,6 +160,13 @@ class ImageStreamEvent(StreamEvent):
     event: Literal["started", "step", "image", "done", "error"]
 
 
+class IllustratedTurn(Turn):
+    """A turn with the picture that its request asked for, or why there is none."""
+
+    image: GeneratedImage | None = None
+    image_problem: str | None = None
+
+
 class GalleryImage(GeneratedImage):
     """A picture as the gallery lists it; `asked`: the prompt as its maker wrote it."""
 
@@ -180,11 +193,11 @@ class ImageListRequest(Shape):
 
 
 class ImageRef(Shape):
-    image_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    image_id: ImageId
 
 
 class ThumbnailRef(ImageRef):
-    size: Literal[128, 256, 512] = Field(256, description="of the longer side, in pixels")
+    size: int = Field(256, ge=1, le=512, description="of the longer side, in pixels; 128, 256 or 512 at least this")
 
 
 class ImageDetail(GalleryImage):
@@ -215,7 +228,10 @@ class StyleSummary(Shape):
 
 
 class StyleList(Shape):
+    """`problems`: files of the studio's own styles that can't be used, and why."""
+
     styles: list[StyleSummary]
+    problems: list[str] = Field(default_factory=list)
 
 
 class ImageModelSummary(Shape):

@@ -5,11 +5,13 @@ Replica counts and resources are not here: they live in `serve_config.yaml` (and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.errors import InvalidInput
+from sagaforge.image_schemas import SchedulerName
 
 ProfileName = Literal["pocket", "cpu", "gpu", "low_vram"]
 
@@ -39,17 +41,19 @@ class LLMProfile:
 class ImageProfile:
     """An image model for the diffusion engine, and what a request gets that leaves things open.
 
-    max_pixels: of a picture as the model paints it; a larger one is enlarged afterwards. size_unit: width and height
-    are multiples of it. limits: of the engine.
+    max_pixels: of a picture as the model paints it; a larger one is enlarged afterwards. size_unit: what the model
+    paints is of multiples of it. shown_side: of a square picture whose size nobody asked for. license: of the model.
     """
 
     model: ImageModel
+    license: str
     max_pixels: int
     size_unit: int
+    shown_side: int
     steps: int
     guidance_scale: float
-    scheduler: SchedulerName
-    limits: EngineLimits
+    scheduler: SchedulerName = "dpmpp_2m_karras"
+    limits: EngineLimits = field(default_factory=EngineLimits)
     is_pocket: bool = False
 
 
@@ -59,6 +63,7 @@ class Profile:
 
     name: ProfileName
     llm: LLMProfile
+    image: ImageProfile
     embedder: str
     reranker: str | None
     lore_max_lines: int
@@ -77,6 +82,17 @@ PROFILES: dict[str, Profile] = {
             dtype="float32",
             kv_cache_bytes=192 * MIB,
         ),
+        image=ImageProfile(
+            model=ImageModel("pocket-sdxl", str(MODELS_DIR / "pocket-sdxl")),
+            license="Apache-2.0",
+            max_pixels=128 * 128,
+            size_unit=16,
+            shown_side=512,
+            steps=16,
+            guidance_scale=4.0,
+            scheduler="dpmpp_2m",
+            is_pocket=True,
+        ),
         embedder=str(MODELS_DIR / "pocket-embedder"),
         reranker=None,
         lore_max_lines=3,
@@ -92,6 +108,16 @@ PROFILES: dict[str, Profile] = {
             max_model_len=4096,
             max_num_seqs=16,
             kv_cache_bytes=1 * GIB,
+        ),
+        image=ImageProfile(
+            model=ImageModel("stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+            license="CreativeML-OpenRAIL-M",
+            max_pixels=512 * 512,
+            size_unit=64,
+            shown_side=512,
+            steps=20,
+            guidance_scale=7.0,
+            limits=EngineLimits(max_rows=8),
         ),
         embedder="BAAI/bge-small-en-v1.5",
         reranker=None,
@@ -109,6 +135,21 @@ PROFILES: dict[str, Profile] = {
             max_num_seqs=128,
             gpu_memory_utilization=0.6,
         ),
+        image=ImageProfile(
+            model=ImageModel(
+                "sdxl",
+                "stabilityai/stable-diffusion-xl-base-1.0",
+                device="gpu",
+                dtype="float16",
+                fused_projections=True,
+            ),
+            license="CreativeML-OpenRAIL++-M",
+            max_pixels=1024 * 1024,
+            size_unit=64,
+            shown_side=1024,
+            steps=28,
+            guidance_scale=6.0,
+        ),
         embedder="BAAI/bge-m3",
         reranker="BAAI/bge-reranker-v2-m3",
         lore_max_lines=24,
@@ -125,6 +166,23 @@ PROFILES: dict[str, Profile] = {
             max_num_seqs=8,
             quantization="awq_marlin",
             gpu_memory_utilization=0.5,
+        ),
+        image=ImageProfile(
+            model=ImageModel(
+                "sdxl",
+                "stabilityai/stable-diffusion-xl-base-1.0",
+                device="gpu",
+                dtype="float16",
+                offload=True,
+                tiled_decoding=True,
+            ),
+            license="CreativeML-OpenRAIL++-M",
+            max_pixels=1024 * 1024,
+            size_unit=64,
+            shown_side=1024,
+            steps=28,
+            guidance_scale=6.0,
+            limits=EngineLimits(max_rows=4, max_decoded=1),
         ),
         embedder="BAAI/bge-small-en-v1.5",
         reranker=None,

@@ -225,6 +225,8 @@ class TurnRequest(Shape):
     max_tokens: int = Field(500, ge=64, le=4096)
     temperature: float = Field(0.7, ge=0.0, le=2.0)
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    generate_image: bool = Field(False, description="paint the moment after the turn")
+    style_preset: Identifier | None = Field(None, description="of that picture; the world's own when left out")
     stream: bool = False
 
     model_config = ConfigDict(
@@ -298,10 +300,13 @@ class TurnEvent(StreamEvent):
 
     In order: `started` {session_id, turn_id}, `lore` {chunks}, `sentence`* (a Sentence), `dialogue`*, `turn` (the
     whole Turn, committed). `restart` {} tells the client to drop what it showed: an engine was lost and the turn
-    begins anew. A failure after the first event is a final `error` (a problem document).
+    begins anew. With `generate_image`, after the turn: `image_step`* and `image`, or `image_problem` {code, detail}. A
+    failure after the first event is a final `error` (a problem document).
     """
 
-    event: Literal["started", "lore", "sentence", "dialogue", "restart", "turn", "error"]
+    event: Literal[
+        "started", "lore", "sentence", "dialogue", "restart", "turn", "image_step", "image", "image_problem", "error"
+    ]
 
 
 class Problem(BaseModel):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from sagaforge.errors import InvalidInput
@@ -45,6 +45,19 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(100 * MIB, ge=1024, description="Largest upload accepted, in bytes.")
     body_max_bytes: int = Field(1 * MIB, ge=1024, description="Largest JSON body accepted, in bytes.")
     turn_deadline_s: float = Field(300.0, gt=0, description="Longest a turn may take, its stream included.")
+    image_deadline_s: float = Field(
+        300.0, gt=0, description="Longest the pictures of one request may take, the model's start included."
+    )
+    image_backends: tuple[Literal["engine", "comfyui"], ...] = Field(
+        (),
+        description="What paints, best first, as JSON. None: the ComfyUI server if there is one, and the engine.",
+    )
+    comfyui_api_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("comfyui_api_url", "SAGAFORGE_COMFYUI_API_URL", "COMFYUI_API_URL"),
+        description="A ComfyUI server that paints, for example http://127.0.0.1:8188.",
+    )
+    comfyui_checkpoint: str = Field("sd_xl_base_1.0.safetensors", description="The model's file name on that server.")
     upload_deadline_s: float = Field(300.0, gt=0, description="Longest an upload may take to be chunked and indexed.")
     upload_memory_bytes: int = Field(
         2048 * MIB, ge=256 * MIB, description="Memory that ingesting one upload may use, in bytes."
@@ -72,6 +85,17 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("must have at least 16 characters; `openssl rand -hex 24` makes one")
         return value
+
+    @model_validator(mode="after")
+    def _comfyui_has_an_address(self) -> Settings:
+        if "comfyui" in self.image_backends and self.comfyui_api_url is None:
+            raise ValueError("image_backends names comfyui: set SAGAFORGE_COMFYUI_API_URL too")
+        return self
+
+    @property
+    def image_order(self) -> tuple[str, ...]:
+        """What paints, best first."""
+        return self.image_backends or (("comfyui", "engine") if self.comfyui_api_url else ("engine",))
 
     @property
     def is_loopback(self) -> bool:

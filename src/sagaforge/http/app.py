@@ -21,15 +21,13 @@ from sagaforge import __version__
 from sagaforge.errors import DeadlineExceeded, InvalidInput, SagaForgeError, Unavailable
 from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
 from sagaforge.functions.lore import UploadedFile
+from sagaforge.http.files import file_response
 from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
 from sagaforge.http.strict import StrictRoute
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
-
-# A multipart body holds its file's bytes, part headers and a few short fields.
-MULTIPART_OVERHEAD_BYTES = 64 * 1024
 
 T = TypeVar("T")
 IdempotencyKey = Annotated[
@@ -74,7 +72,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
             Middleware(
                 BodyLimit,
                 default=settings.body_max_bytes,
-                limits={"/rag/upload": settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES},
+                limits={f.route: f.body_limit(settings) for f in FUNCTIONS if f.body_limit is not None},
             ),
         ],
         exception_handlers={
@@ -132,6 +130,9 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
         if function.stream is not None and getattr(request, "stream", False):
             events = _within(deadline_s, function.stream(request, services, context))
             return await event_stream(events, context.request_id)
+        if function.file is not None:
+            async with asyncio.timeout(deadline_s):
+                return await file_response(http, await function.file(request, services, context))
         if function.relay is not None:
             parts = _within(deadline_s, function.relay(request, services, context))
             return await _relay(parts, context.request_id, is_stream=getattr(request, "stream", False))
@@ -212,7 +213,9 @@ def _check_fields(given: list[str], known: set[str]) -> None:
 
 
 def _context(http: Request, idempotency_key: str | None = None) -> CallContext:
-    return CallContext(request_id=http.scope["request_id"], idempotency_key=idempotency_key)
+    return CallContext(
+        request_id=http.scope["request_id"], base_url=str(http.base_url), idempotency_key=idempotency_key
+    )
 
 
 async def _within(deadline_s: float, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:

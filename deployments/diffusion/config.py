@@ -1,0 +1,38 @@
+"""What an image model is loaded with, and how much its engine may do: plain values, for profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """Which model to load and how.
+
+    source: a folder as `save_pretrained` writes it, a `.safetensors` checkpoint, or a hub name. dtype: torch's name.
+    offload: keep parts of the UNet in the machine's memory while others work (slower, a fraction of the memory).
+    tiled_decoding: the VAE works in tiles and slices. compiled: the UNet is compiled at its first call for each shape.
+    """
+
+    model_id: str
+    source: str
+    device: Literal["cpu", "gpu"] = "cpu"
+    dtype: str = "float32"
+    offload: bool = False
+    tiled_decoding: bool = False
+    compiled: bool = False
+    fused_projections: bool = False
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """max_rows: of one UNet call (a guided request has two); max_decoded: pictures in one VAE call; max_requests: in
+    the engine at once; cache_bytes: for prompt embeddings; max_pixels and max_steps of one request."""
+
+    max_rows: int = 16
+    max_decoded: int = 4
+    max_requests: int = 256
+    cache_bytes: int = 64 * 1024**2
+    max_pixels: int = 1536 * 1536
+    max_steps: int = 150

@@ -1,0 +1,117 @@
+"""A picture of the moment: after a turn is committed, it is painted from the world's own words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from sagaforge.datasets.packs import Character
+from sagaforge.datasets.styles import Styles
+from sagaforge.datasets.worlds import World, WorldStore
+from sagaforge.errors import SagaForgeError
+from sagaforge.functions.images import Studio, stream_image
+from sagaforge.image_schemas import GeneratedImage, IllustratedTurn, ImageRequest
+from sagaforge.schemas import Turn, TurnEvent, TurnRequest
+
+MAX_PART_CHARS = 200
+# Looks come as free keys; these are said together with what they are of.
+NAMED_LOOKS = {"hair_color": "hair", "eye_color": "eyes"}
+UNSEEN_LOOKS = frozenset({"height", "age"})
+
+
+async def stream_illustrated(
+    request: TurnRequest, turns: AsyncGenerator[TurnEvent, None], *, worlds: WorldStore, studio: Studio
+) -> AsyncGenerator[TurnEvent, None]:
+    """The events of a turn, then those of its picture if the request asks for one.
+
+    `image_step` and `image` hold what `ImageStreamEvent`'s do. A picture that fails takes nothing from the turn, which
+    is committed by then: `image_problem` {code, detail} says why there is none. The same turn gets the same picture.
+    """
+    turn: Turn | None = None
+    async with aclosing(turns) as events:
+        async for event in events:
+            if event.event == "turn":
+                turn = Turn.model_validate(event.data)
+            yield event
+    if turn is None or not request.generate_image:
+        return
+    try:
+        world = await worlds.version(turn.game_state.world_id, turn.game_state.world_version)
+        painting = stream_image(
+            await picture_of(turn, world, request.style_preset, studio.styles),
+            idempotency_key=turn.turn_id,
+            studio=studio,
+        )
+        async with aclosing(painting) as steps:
+            async for step in steps:
+                if step.event in ("step", "image"):
+                    yield TurnEvent(event="image_step" if step.event == "step" else "image", data=step.data)
+    except SagaForgeError as exc:
+        yield TurnEvent(event="image_problem", data={"code": exc.code, "detail": exc.detail})
+
+
+async def take_illustrated(events: AsyncGenerator[TurnEvent, None]) -> IllustratedTurn:
+    """The committed turn with its picture."""
+    body: dict[str, Any] = {}
+    async with aclosing(events) as stream:
+        async for event in stream:
+            if event.event == "turn":
+                body |= event.data
+            elif event.event == "image":
+                body["image"] = GeneratedImage.model_validate({k: v for k, v in event.data.items() if k != "image"})
+            elif event.event == "image_problem":
+                body["image_problem"] = event.data["detail"]
+    assert body, "a turn ends with its turn event or raises"
+    return IllustratedTurn.model_validate(body)
+
+
+async def picture_of(turn: Turn, world: World, style_preset: str | None, styles: Styles) -> ImageRequest:
+    """The request for a picture of a turn: who is spoken to, where, in the world's own look.
+
+    The style is the one asked for, or the world's `style_preset` in `[visual_style]` where there is such a one.
+    """
+    state = turn.game_state
+    visual = world.style.get("visual_style", {})
+    own = visual.get("style_preset")
+    if style_preset is None and own in {style.style_id for style in (await styles.all())[0]}:
+        style_preset = own
+    character = world.characters.get(state.character_id or "")
+    scene = world.scenes.get(state.scene_id or "")
+    parts = [looks(character) if character else ""]
+    if scene is not None:
+        parts += [state.location or scene.location or scene.title, scene.atmosphere]
+    elif state.location:
+        parts.append(state.location)
+    parts += [str(visual.get(key, "")) for key in ("prompt_suffix", "lighting")]
+    told = [_short(part) for part in parts if part.strip()]
+    prompt = ", ".join(told) or _short(turn.narration)
+    return ImageRequest(
+        prompt=prompt,
+        negative_prompt=str(visual.get("negative_prompt", ""))[:4000] or None,
+        style_preset=style_preset,
+        image_type="portrait" if character is not None and scene is None else None,
+        world_id=world.world_id,
+        stream=True,
+    )
+
+
+def looks(character: Character) -> str:
+    """What somebody looks like, in the order of the world's file."""
+    appearance = character.appearance
+    if isinstance(appearance, str):
+        return appearance or character.description
+    parts = []
+    for key, value in appearance.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if key in UNSEEN_LOOKS or not text:
+            continue
+        noun = NAMED_LOOKS.get(key, "")
+        parts.append(f"{text} {noun}" if noun and text.isascii() and noun not in text else text)
+    return ", ".join(parts)
+
+
+def _short(text: str) -> str:
+    """The first sentence or clause, as far as it fits."""
+    text = " ".join(text.split()).rstrip(".。")
+    return text if len(text) <= MAX_PART_CHARS else text[:MAX_PART_CHARS].rsplit(" ", 1)[0]

@@ -110,7 +110,8 @@ HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
         "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures",
-        "requests", "running", "schedulers", "shelf",
+        "requests", "running", "schedulers", "shelf", "watermark",
+        "watermark_code", "watermark_lattice",
     ),
     "training": ("runs",),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),

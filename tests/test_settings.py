@@ -176,21 +176,25 @@ def test_the_config_file_names_exactly_the_deployments_of_the_code(file: str) ->
     (application,) = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / file).read_text())).applications
     load_settings(**application.args)
     assert application.import_path == "sagaforge.app:build"
-    text = "\n".join(path.read_text() for path in (ROOT / "deployments").glob("*.py"))
+    text = "\n".join(path.read_text() for path in (ROOT / "deployments").rglob("*.py"))
     named = set(re.findall(r'serve\.deployment\(name="(\w+)"', text))
     named |= set(re.findall(r'override_serve_options=\{"name": "(\w+)"', text))
-    assert {deployment.name for deployment in application.deployments} == named == {"ingress", "llm", "retrieval"}
+    assert (
+        {deployment.name for deployment in application.deployments}
+        == named
+        == {"diffusion", "ingress", "llm", "retrieval"}
+    )
 
 
 @pytest.mark.parametrize("file", CONFIG_FILES)
-@pytest.mark.parametrize("name", ["ingress", "llm", "retrieval"])
+@pytest.mark.parametrize("name", ["diffusion", "ingress", "llm", "retrieval"])
 def test_every_deployment_is_bounded(file: str, name: str) -> None:
     """Ray's defaults for ray.serve.llm never push back and never scale (FACTS: 1e9), so the file sets them all."""
     raw = yaml.safe_load((ROOT / file).read_text())["applications"][0]["deployments"]
     options: dict[str, Any] = next(deployment for deployment in raw if deployment["name"] == name)
     assert options["max_queued_requests"] > 0
     scaling = options["autoscaling_config"]
-    assert scaling["min_replicas"] >= 1
+    assert scaling["min_replicas"] >= (0 if name == "diffusion" else 1), "only pictures may wait for a start"
     assert scaling["target_ongoing_requests"] < options["max_ongoing_requests"] < 1000
 
 

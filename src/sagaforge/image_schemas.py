@@ -19,6 +19,7 @@ MAX_IMAGES = 8
 MAX_ADAPTERS = 8
 MAX_RESOLVED_CHARS = 10_000  # a prompt with its style around it
 
+ShortText = Annotated[str, StringConstraints(max_length=200)]
 ImageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="in pixels")]
 Steps = Annotated[int, Field(ge=1, le=150)]
@@ -80,8 +81,8 @@ class UsedAdapter(Shape):
 
     name: Identifier
     scale: float = Field(ge=-4.0, le=4.0)
-    sha256: str | None = None
-    license: str | None = None
+    sha256: ShortText | None = None
+    license: ShortText | None = None
 
 
 class Receipt(Shape):
@@ -105,18 +106,42 @@ class Receipt(Shape):
     steps: Steps
     cfg_scale: Guidance
     scheduler: SchedulerName
-    style_preset: str | None = None
+    style_preset: Identifier | None = None
     image_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     mask_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     strength: float | None = Field(None, gt=0.0, le=1.0)
-    backend: str
-    model: str
-    model_sha256: str | None = None
+    backend: ShortText
+    model: ShortText
+    model_sha256: ShortText | None = None
     adapters: list[UsedAdapter] = Field(default_factory=list, max_length=MAX_ADAPTERS + 1)
-    versions: dict[str, str] = Field(default_factory=dict)
-    worked_s: float | None = None
-    license: str | None = None
-    watermark: str | None = None
+    versions: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=50)
+    worked_s: float | None = Field(None, ge=0.0, le=1e9)
+    license: str | None = Field(None, max_length=2000)
+    watermark: str | None = Field(None, pattern=r"^[0-9a-f]{10}$")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "image_id": "0123456789abcdef0123456789abcdef",
+                    "created_at": "2026-11-22T12:00:00Z",
+                    "request": {"prompt": "a harbour at night"},
+                    "prompt": "a harbour at night, anime style",
+                    "negative_prompt": None,
+                    "seed": 7,
+                    "width": 512,
+                    "height": 512,
+                    "painted_width": 128,
+                    "painted_height": 128,
+                    "steps": 16,
+                    "cfg_scale": 4.0,
+                    "scheduler": "dpmpp_2m",
+                    "backend": "engine",
+                    "model": "pocket-sdxl",
+                }
+            ]
+        }
+    )
 
 
 class ImageMetadata(Shape):

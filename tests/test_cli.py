@@ -231,7 +231,7 @@ def test_text_of_a_world_cannot_drive_the_terminal() -> None:
 
 
 def test_importing_the_command_line_stays_light() -> None:
-    heavy = ("ray", "torch", "lancedb", "vllm", "transformers", "fastapi", "pyarrow", "numpy")
+    heavy = ("ray", "torch", "lancedb", "vllm", "transformers", "fastapi", "pyarrow", "numpy", "PIL", "cv2")
     code = f"import sys, sagaforge.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """A small typed client of the bundle's HTTP API.
 
-Every failure leaves here as a `CliError`. A turn is the one request that is sent again: its Idempotency-Key makes
-that safe, so a lost connection costs a pause and never a second turn.
+Every failure leaves here as a `CliError`. Turns (and, in image_client.py, pictures) are the requests that are sent
+again: their Idempotency-Key makes that safe, so a lost connection costs a pause and never a second turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from time import sleep
 from types import TracebackType
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO, Self, TypeVar, get_args
 from urllib.parse import quote
 
 import httpx
@@ -28,6 +28,7 @@ from sagaforge.schemas import (
     Health,
     RetrieveRequest,
     RetrieveResponse,
+    StreamEvent,
     Turn,
     TurnEvent,
     TurnRequest,
@@ -36,7 +37,7 @@ from sagaforge.schemas import (
     WorldList,
 )
 
-KNOWN_EVENTS = frozenset(get_args(TurnEvent.model_fields["event"].annotation))
+Event = TypeVar("Event", bound=StreamEvent)
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -46,7 +47,7 @@ UPLOAD_TIMEOUT_S = 600.0  # likewise: the bundle gives ingesting 300 s
 
 @dataclass(frozen=True)
 class Patience:
-    """How often and how long a turn is sent again. Five pauses from half a second up last out a restart: 15.5 s."""
+    """How often and how long a request is sent again. Five pauses from half a second up last out a restart: 15.5 s."""
 
     resends: int = 5
     first_pause_s: float = 0.5
@@ -68,14 +69,14 @@ class Client:
             )
 
     @classmethod
-    def from_environment(cls, url: str) -> Client:
+    def from_environment(cls, url: str) -> Self:
         """The key has no command line option on purpose: a process list shows options to everybody."""
         key = os.environ.get("SAGAFORGE_API_KEY")
         if key and not (key.isascii() and key.isprintable()):
             raise CliError("SAGAFORGE_API_KEY holds what a header can't carry", code="E_INPUT", component="auth")
         return cls(url, api_key=key)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -102,7 +103,7 @@ class Client:
         return self._request(Chunk, "GET", f"/worlds/{quote(world_id, safe='')}/chunks/{quote(chunk_id, safe='')}")
 
     def retrieve(self, request: RetrieveRequest) -> RetrieveResponse:
-        return self._request(RetrieveResponse, "POST", "/rag/retrieve", json=_body(request))
+        return self._request(RetrieveResponse, "POST", "/rag/retrieve", json=request_body(request))
 
     def upload(
         self, file: BinaryIO, *, filename: str, world_id: str, license: str | None, overwrite: bool
@@ -132,7 +133,7 @@ class Client:
     # --- turns ------------------------------------------------------------------------------------------------------
 
     def take_turn(self, request: TurnRequest, key: str) -> Turn:
-        body = _body(request.model_copy(update={"stream": False}))
+        body = request_body(request.model_copy(update={"stream": False}))
         for resend in self._attempts():
             with resend:
                 return self._request(
@@ -147,37 +148,43 @@ class Client:
 
     def stream_turn(self, request: TurnRequest, key: str) -> Generator[TurnEvent, None, None]:
         """The events of a turn up to `turn`. Sent again after a loss, it starts over: a `restart` says so."""
-        body = _body(request.model_copy(update={"stream": True}))
+        body = request_body(request.model_copy(update={"stream": True}))
         is_first = True
         for resend in self._attempts():
             with resend:
                 if not is_first:
                     yield TurnEvent(event="restart", data={})
                 is_first = False
-                yield from self._stream_once(body, key)
+                yield from self._stream_once(TurnEvent, "/llm/turn", body, key, last="turn", silence_s=TURN_TIMEOUT_S)
                 return
 
-    def _stream_once(self, body: dict[str, Any], key: str) -> Iterator[TurnEvent]:
+    # --- what turns and pictures share ------------------------------------------------------------------------------
+
+    def _stream_once(
+        self, kind: type[Event], path: str, body: dict[str, Any], key: str, *, last: str, silence_s: float
+    ) -> Iterator[Event]:
+        """The events of one request up to the one named `last`; a stream that ends before it is a lost connection."""
+        known = get_args(kind.model_fields["event"].annotation)
         headers = {"Idempotency-Key": key, "Accept": "text/event-stream"}
-        timeout = httpx.Timeout(TURN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        timeout = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
         with (
             seam(self.url),
-            self._http.stream("POST", "/llm/turn", json=body, headers=headers, timeout=timeout) as response,
+            self._http.stream("POST", path, json=body, headers=headers, timeout=timeout) as response,
         ):
             if not response.is_success:
                 response.read()
             checked(response)
             for message in EventSource(response).iter_sse():
-                if message.event not in KNOWN_EVENTS:  # a newer bundle's, or a keep-alive
+                if message.event not in known:  # a newer bundle's, or a keep-alive
                     continue
-                event = parsed(TurnEvent, json.dumps({"event": message.event, "data": json.loads(message.data)}))
+                event = parsed(kind, json.dumps({"event": message.event, "data": json.loads(message.data)}))
                 if event.event == "error":
                     raise from_problem(event.data)
                 yield event
-                if event.event == "turn":
+                if event.event == last:
                     return
         raise CliError(
-            "the bundle closed the stream before the turn was done",
+            "the bundle closed the stream before it was done",
             code="E_CONNECTION_LOST",
             component="connection",
             resend=True,
@@ -224,7 +231,7 @@ class _Attempt:
         return self.error is not None
 
 
-def _body(request: BaseModel) -> dict[str, Any]:
+def request_body(request: BaseModel) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude_none=True)
 
 

@@ -1,7 +1,7 @@
 """What can go wrong in the command line, in one shape: the failure envelope that scripts read.
 
 Codes are `E_` and the code of the bundle's problem document (`E_NOT_FOUND`), or one of the client's own: E_CONNECT,
-E_CONNECTION_LOST, E_TIMEOUT, E_PROTOCOL, E_INPUT, E_USAGE, E_CONFIG, E_CANCELLED, E_CRASH.
+E_CONNECTION_LOST, E_TIMEOUT, E_PROTOCOL, E_DIFFERENT, E_INPUT, E_USAGE, E_CONFIG, E_CANCELLED, E_CRASH.
 """
 
 from __future__ import annotations

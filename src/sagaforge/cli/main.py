@@ -2,9 +2,10 @@
 
     holodeck play neo_taipei
     holodeck world upload my_world/ --id my_world
+    holodeck image make "a lighthouse at night"
     holodeck debug health --json
 
-Starts in well under a second: nothing here may import Ray, torch or LanceDB.
+Starts in well under a second: nothing here may import Ray, torch, LanceDB or Pillow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 import sagaforge
-from sagaforge.cli import debug, models, world
+from sagaforge.cli import debug, image, models, world
 from sagaforge.cli.failures import CliError
 from sagaforge.cli.output import Output
 from sagaforge.cli.play import play
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.command()(play)
 app.add_typer(world.app, name="world")
+app.add_typer(image.app, name="image")
 app.add_typer(models.app, name="models")
 app.add_typer(debug.app, name="debug")
 

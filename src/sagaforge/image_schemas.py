@@ -97,7 +97,7 @@ class Receipt(Shape):
     created_at: datetime
     request: dict[str, Any]
     prompt: str = Field(max_length=MAX_RESOLVED_CHARS)
-    negative_prompt: str | None = Field(max_length=MAX_RESOLVED_CHARS)
+    negative_prompt: str | None = Field(None, max_length=MAX_RESOLVED_CHARS)
     seed: int = Field(ge=0, le=MAX_SEED)
     width: Side
     height: Side
@@ -127,7 +127,6 @@ class Receipt(Shape):
                     "created_at": "2026-11-22T12:00:00Z",
                     "request": {"prompt": "a harbour at night"},
                     "prompt": "a harbour at night, anime style",
-                    "negative_prompt": None,
                     "seed": 7,
                     "width": 512,
                     "height": 512,

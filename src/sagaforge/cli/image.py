@@ -194,7 +194,7 @@ def styles(url: Url = DEFAULT_URL, as_json: JsonFlag = False) -> None:
             params = ", ".join(f"{name} {value}" for name, value in style.default_params.items())
             rows.add_row(style.style_id, clean(style.title), clean(style.style_suffix), clean(params))
         output.console.print(rows if listed.styles else "This bundle has no styles.")
-        for problem in getattr(listed, "problems", ()):  # promised, and absent in a bundle that does not send them yet
+        for problem in listed.problems:
             output.errors.print(clean(problem), style="yellow")
 
 

@@ -110,7 +110,7 @@ HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
         "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "replica",
-        "requests", "running", "schedulers", "shelf",
+        "running", "schedulers", "shelf",
     ),
     "training": ("runs",),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sagaforge.deployments.diffusion.requests import SchedulerName
 from sagaforge.deployments.diffusion.spec import ImageSpec
 from sagaforge.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from sagaforge.deployments.diffusion.requests import SchedulerName
 
 Graph = dict[str, dict[str, Any]]
 

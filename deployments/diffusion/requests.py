@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from sagaforge.deployments.diffusion.adapters import Stack
 from sagaforge.errors import SagaForgeError
+
+if TYPE_CHECKING:
+    # Only its name: that module brings torch along, which a client of another machine has no use for.
+    from sagaforge.deployments.diffusion.adapters import Stack
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    # Only its name: that module brings torch along, which a client of another machine has no use for.
-    from sagaforge.deployments.diffusion.requests import SchedulerName
+from sagaforge.deployments.diffusion.requests import SchedulerName
 
 
 @dataclass(frozen=True)

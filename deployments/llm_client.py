@@ -12,14 +12,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RequestCancelledError
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
+from sagaforge.deployments import handles
+from sagaforge.errors import Unavailable
 
-MAX_ATTEMPTS = 5
-RETRY_PAUSE_S = 0.5  # times the attempt's number: the router needs a moment to learn that a replica is gone
+WHAT = "The language model"
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,14 @@ class LLMClient:
         self.model_id = model_id
         self.max_model_len = max_model_len
 
-    async def generate(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
+    def generate(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
         payload = {
             **payload,
             "model": self.model_id,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                async for event in self._attempt(payload):
-                    yield event
-                return
-            except RayActorError as exc:
-                if attempt == MAX_ATTEMPTS:
-                    raise Unavailable("The language model was lost several times in a row; try again.") from exc
-                yield Restarted()
-                await asyncio.sleep(attempt * RETRY_PAUSE_S)
+        return handles.restarting(lambda: self._attempt(payload), Restarted(), WHAT)
 
     async def _attempt(self, payload: dict[str, Any]) -> AsyncGenerator[GenerationEvent, None]:
         reason = "stop"
@@ -108,7 +98,7 @@ class LLMClient:
 
     async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         """As `LanguageModel.complete`. Retried only until something was sent; after that the stream just ends."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        for attempt in range(1, handles.MAX_ATTEMPTS + 1):
             has_sent = False
             try:
                 async for part in self._stream(payload):
@@ -116,26 +106,12 @@ class LLMClient:
                     yield part
                 return
             except RayActorError as exc:
-                if has_sent or attempt == MAX_ATTEMPTS:
-                    raise Unavailable("The language model was lost while it answered; try again.") from exc
-                await asyncio.sleep(attempt * RETRY_PAUSE_S)
+                if has_sent or attempt == handles.MAX_ATTEMPTS:
+                    raise Unavailable(f"{WHAT} was lost while it answered; try again.") from exc
+                await asyncio.sleep(attempt * handles.RETRY_PAUSE_S)
 
-    async def _stream(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
-        response = self._handle.complete.remote(payload)
-        try:
-            async for part in response:
-                yield part
-        except BackPressureError as exc:
-            raise Overloaded("The language model has all the work it can take; try again in a second.") from exc
-        except RayTaskError as exc:
-            if isinstance(exc.cause, SagaForgeError):
-                raise exc.cause from None
-            raise
-        except RequestCancelledError as exc:
-            raise Unavailable("The request was cancelled.") from exc
-        finally:
-            # Without this a caller that goes away leaves the engine generating for nobody.
-            response.cancel()
+    def _stream(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
+        return handles.stream(self._handle.complete, payload, WHAT)
 
 
 async def _server_sent_json(parts: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:

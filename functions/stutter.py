@@ -11,7 +11,7 @@ REPEATED_PHRASE = re.compile(r"((?!\d).{3,80}?)(?:[\s,.:;,。:;]*\1){2,}")
 # A sentence is known to be a quotation by this many last characters.
 MAX_TAIL, MIN_TAIL = 24, 6
 CLOSING_MARKS = tuple('.!?…。！？"”’」』)）')
-TWICE_SAID = re.compile(r"(.{12,}).*\1")
+TWICE_SAID = re.compile(r"(.{12}).*\1")
 REPEATED_CHARACTER = re.compile(r"([^\W\d_])\1{5,}")
 
 

@@ -12,6 +12,7 @@ import pytest
 from sagaforge.training.pocket_sdxl import reader, wording
 from sagaforge.training.pocket_sdxl.captions import caption, vocabulary, words_of
 from sagaforge.training.pocket_sdxl.drawing import draw
+from sagaforge.training.pocket_sdxl.features import degrade
 from sagaforge.training.pocket_sdxl.scenes import (
     CLOTHES,
     HAIRS,
@@ -114,7 +115,7 @@ def test_the_reader_judges_held_out_drawings() -> None:
     pictures = [draw(scene) for scene in scenes]
     as_drawn, by_name = accuracy(pictures, scenes)
     assert as_drawn >= 0.95, by_name
-    degraded, by_name = accuracy([reader.degrade(picture, rng) for picture in pictures], scenes)
+    degraded, by_name = accuracy([degrade(picture, rng) for picture in pictures], scenes)
     assert degraded >= 0.90, by_name
 
 

@@ -109,9 +109,8 @@ print(json.dumps({
 HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
-        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures",
-        "requests", "running", "schedulers", "shelf", "watermark",
-        "watermark_code", "watermark_lattice",
+        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "running",
+        "schedulers", "shelf", "watermark", "watermark_code", "watermark_lattice",
     ),
     "training": ("runs",),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),

@@ -15,7 +15,6 @@ import torch
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made
-from sagaforge.training import runs
 from sagaforge.training.pocket_sdxl import album, export, judge, models, train, train_vae
 from sagaforge.training.pocket_sdxl.captions import caption
 from sagaforge.training.pocket_sdxl.scenes import draw_scenes, is_held_out
@@ -94,9 +93,3 @@ def test_the_judge_finds_the_drawings_right_and_others_wrong() -> None:
     assert judge.shares([*drawn[1:], drawn[0]], asked)["all"] <= 0.5
     noise = [np.random.default_rng(n).integers(0, 255, (128, 128, 3), dtype=np.uint8) for n in range(len(asked))]
     assert judge.shares(noise, asked)["all"] <= 0.4
-
-
-def test_a_rate_warms_up_stays_and_falls() -> None:
-    rates = [runs.rate_at(step, progress, warmup_steps=10, decay_share=0.25) for step, progress in
-             ((0, 0.0), (9, 0.1), (500, 0.7), (900, 0.875), (999, 1.0))]  # fmt: skip
-    assert rates == [0.1, 1.0, 1.0, 0.5, 0.0]

@@ -1,11 +1,58 @@
-"""What training runs share: a rate that follows the clock, and checkpoints that are whole or not there."""
+"""What training runs share: the clock that they follow, the step in two precisions, and checkpoints that are whole or
+not there."""
 
 from __future__ import annotations
 
+import signal
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
+
+MAX_STEP_S = 30.0
+MAX_GRADIENT_NORM = 1.0
+
+
+class Clock:
+    """How much of its time a run has spent, over all its sittings.
+
+    A step, with what is saved and scored in it, counts as MAX_STEP_S at most, so that a pause (SIGSTOP to SIGCONT)
+    costs the run next to nothing.
+    """
+
+    def __init__(self, minutes: float, spent: float) -> None:
+        self.spent = spent
+        self.is_stopped = False
+        self._given = minutes * 60
+
+    @property
+    def progress(self) -> float:
+        """The share of the time that is spent."""
+        return self.spent / self._given
+
+    def steps(self) -> Iterator[float]:
+        """The progress at the beginning of each step, until the time is over.
+
+        After SIGTERM or SIGINT the step is finished and is the last, so that the caller can save and leave.
+        """
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        began = time.monotonic()
+        try:
+            while self.progress < 1.0 and not self.is_stopped:
+                yield self.progress
+                now = time.monotonic()
+                self.spent += min(now - began, MAX_STEP_S)
+                began = now
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.is_stopped = True
 
 
 def rate_at(step: int, progress: float, *, warmup_steps: int, decay_share: float) -> float:
@@ -15,6 +62,36 @@ def rate_at(step: int, progress: float, *, warmup_steps: int, decay_share: float
     """
     warm = min(1.0, (step + 1) / warmup_steps)
     return warm * max(0.0, min(1.0, (1.0 - progress) / decay_share))
+
+
+def full_rates(optimizers: Sequence[torch.optim.Optimizer]) -> list[list[float]]:
+    """The rates that the optimizers were made with, for `take_step`: a checkpoint brings those of its own step."""
+    return [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+
+
+def take_gradients(master: nn.Module, fast: nn.Module) -> None:
+    """Move the gradients of the copy that computes in bfloat16 to the float32 weights that learn."""
+    for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+        slow.grad = None if quick.grad is None else quick.grad.float()
+        quick.grad = None
+
+
+def take_step(
+    master: nn.Module,
+    fast: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    rates: Sequence[Sequence[float]],
+    share: float,
+) -> None:
+    """Step the master's weights at that share of the full rates, and copy them to `fast`."""
+    nn.utils.clip_grad_norm_(master.parameters(), MAX_GRADIENT_NORM)
+    for optimizer, full in zip(optimizers, rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate * share
+        optimizer.step()
+    with torch.no_grad():
+        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
+            quick.copy_(slow)
 
 
 def save_whole(path: Path, body: dict[str, Any]) -> None:

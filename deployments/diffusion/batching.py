@@ -25,10 +25,9 @@ def choose(running: Mapping[Key, Running], max_rows: int) -> list[Key]:
 
     So everybody takes turns, and with k calls for all of them each waits for at most k - 1 others.
     """
-    waiting = sorted((one.served_at, order, key) for order, (key, one) in enumerate(running.items()))  # type: ignore[type-var]
     chosen: list[Key] = []
     num_rows = 0
-    for _, _, key in waiting:
+    for key in sorted(running, key=lambda key: running[key].served_at):
         one = running[key]
         if chosen and one.shape != running[chosen[0]].shape:
             continue

@@ -6,6 +6,7 @@ import io
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sagaforge.deployments.diffusion.image_bytes import as_png
 from sagaforge.errors import InvalidInput, TooLarge, Unavailable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -17,13 +18,13 @@ MASK_THRESHOLD = 128
 
 def image_to_send(data: bytes, size: tuple[int, int]) -> bytes:
     """The picture as PNG of that size. Raises `InvalidInput` if it is none."""
-    return _png(_open_input(data, "image", "RGB").resize(size, Image.Resampling.LANCZOS))
+    return as_png(_open_input(data, "image", "RGB").resize(size, Image.Resampling.LANCZOS))
 
 
 def mask_to_send(data: bytes, size: tuple[int, int]) -> bytes:
     """The mask as black and white PNG of that size."""
     mask = _open_input(data, "mask", "L").resize(size, Image.Resampling.LANCZOS)
-    return _png(mask.point(lambda value: 255 if value >= MASK_THRESHOLD else 0))
+    return as_png(mask.point(lambda value: 255 if value >= MASK_THRESHOLD else 0))
 
 
 def received_picture(data: bytes, size: tuple[int, int]) -> bytes:
@@ -34,7 +35,7 @@ def received_picture(data: bytes, size: tuple[int, int]) -> bytes:
                 raise Unavailable(
                     f"The ComfyUI server made a picture of {image.width}x{image.height} instead of {size[0]}x{size[1]}."
                 )
-            return _png(image.convert("RGB"))
+            return as_png(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise Unavailable("The ComfyUI server sent something that is no picture.") from exc
 
@@ -64,10 +65,3 @@ def _open_input(data: bytes, what: str, mode: str) -> Image.Image:
             return ImageOps.exif_transpose(image).convert(mode)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise InvalidInput(f"The {what} can't be read: PNG, JPEG and WebP can.") from exc
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    # Pillow writes colour profiles by itself; the rest of what came along stays behind.
-    image.save(buffer, "PNG", compress_level=4)
-    return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
 
@@ -23,8 +23,6 @@ def decode(body: bytes, what: str = "image") -> Image.Image:
         UnsupportedType: not PNG, JPEG or WebP.
         InvalidInput: damaged.
     """
-    from PIL import ImageOps
-
     if len(body) > MAX_BYTES:
         raise TooLarge(f"The {what} may be at most {MAX_BYTES // 1024**2} MB.")
     try:
@@ -47,6 +45,7 @@ def decode(body: bytes, what: str = "image") -> Image.Image:
 
 
 def as_png(image: Image.Image) -> bytes:
+    """Of what came along with a picture, Pillow writes the colour profile by itself; the rest stays behind."""
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=4)
     return out.getvalue()

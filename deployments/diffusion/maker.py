@@ -11,7 +11,7 @@ import diffusers
 import torch
 
 from sagaforge.deployments.diffusion.adapter_files import read_adapter
-from sagaforge.deployments.diffusion.adapters import Adapter
+from sagaforge.deployments.diffusion.adapters import Adapter, Stack
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode
@@ -41,22 +41,7 @@ class ImageMaker:
 
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         """See `ImageBackend`."""
-        adapters = await asyncio.to_thread(self.shelf.stack, spec.adapters)
-        request = GenerationRequest(
-            prompt=spec.prompt,
-            negative_prompt=spec.negative_prompt,
-            width=spec.width,
-            height=spec.height,
-            steps=spec.steps,
-            guidance_scale=spec.guidance_scale,
-            seed=spec.seed,
-            scheduler=spec.scheduler,
-            adapters=adapters,
-            image=decode(spec.image) if spec.image is not None else None,
-            mask=decode(spec.mask, "mask") if spec.mask is not None else None,
-            strength=spec.strength,
-            preview_every=spec.preview_every,
-        )
+        request = await asyncio.to_thread(self._request, spec)
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         ticket = self.engine.submit(request, lambda event: _hand_over(loop, events, event), deadline_s=spec.deadline_s)
@@ -66,14 +51,33 @@ class ImageMaker:
                 if isinstance(event, Failed):
                     raise event.error
                 if isinstance(event, Generated):
-                    yield Made(as_png(event.image), self._facts(adapters, event))
+                    png = await asyncio.to_thread(as_png, event.image)
+                    yield Made(png, self._facts(request.adapters, event))
                     return
                 yield Progress(event.done, event.total, as_preview(event.preview) if event.preview else None)
         finally:
             # However this ends, a caller who goes away too: nobody paints for nobody.
             ticket.cancel()
 
-    def _facts(self, adapters: tuple[tuple[Adapter, float], ...], event: Generated) -> dict[str, object]:
+    def _request(self, spec: ImageSpec) -> GenerationRequest:
+        """Blocks while adapters are loaded and images decoded."""
+        return GenerationRequest(
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            width=spec.width,
+            height=spec.height,
+            steps=spec.steps,
+            guidance_scale=spec.guidance_scale,
+            seed=spec.seed,
+            scheduler=spec.scheduler,
+            adapters=self.shelf.stack(spec.adapters),
+            image=decode(spec.image) if spec.image is not None else None,
+            mask=decode(spec.mask, "mask") if spec.mask is not None else None,
+            strength=spec.strength,
+            preview_every=spec.preview_every,
+        )
+
+    def _facts(self, adapters: Stack, event: Generated) -> dict[str, object]:
         return {
             "backend": "engine",
             "model": self._model.model_id,

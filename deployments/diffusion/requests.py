@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from sagaforge.deployments.diffusion.adapters import Stack
 from sagaforge.errors import SagaForgeError
 from sagaforge.image_schemas import SchedulerName
+
+if TYPE_CHECKING:
+    # Only its name: that module brings torch along, which a client of another machine has no use for.
+    from sagaforge.deployments.diffusion.adapters import Stack
 
 
 @dataclass(frozen=True)

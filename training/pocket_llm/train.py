@@ -2,9 +2,10 @@
 
     PYTHONPATH=src python -m sagaforge.training.pocket_llm.train --minutes 100 --run /tmp/pocket_llm_run
 
-Resumes from the run's last checkpoint. The learning rate warms up, stays, and falls over the last part of the time
-given: the schedule follows the clock, because on a shared machine the clock is what is known. The log has one line a
-report (tokens, loss, speed) and a held-out score every few minutes. Export with `…pocket_llm.export`.
+Resumes from the run's last checkpoint, which SIGTERM and SIGINT also leave behind. The learning rate warms up, stays,
+and falls over the last part of the time given: the schedule follows the clock, because on a shared machine the clock is
+what is known (a pause does not count). The log has one line a report (tokens, loss, speed) and a held-out score every
+few minutes. Export with `…pocket_llm.export`.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def learned_places(rows: data.Rows, count: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def train(config: Config) -> None:
-    """One run, from nothing or from its last checkpoint, until its time is over."""
+    """One run, from nothing or from its last checkpoint, until its time is over or it is told to stop."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     run = Path(config.run)
@@ -120,7 +121,7 @@ def train(config: Config) -> None:
     init.find_and_copy(master, words)
     print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
     optimizers = make_optimizers(master, config)
-    full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    rates = runs.full_rates(optimizers)
 
     step, tokens, spent = 0, 0, 0.0
     checkpoint = run / "checkpoint.pt"
@@ -136,13 +137,10 @@ def train(config: Config) -> None:
     compute = torch.compile(loss_of) if config.compile else loss_of
 
     rng = random.Random(f"{config.seed}-{step}")
-    began = last_save = last_score = time.time()
-    seen_loss, seen_tokens, seen_at = 0.0, 0, began
-    while True:
-        now = time.time()
-        progress = (spent + now - began) / (config.minutes * 60)
-        if progress >= 1.0:
-            break
+    clock = runs.Clock(config.minutes, spent)
+    last_save = last_score = seen_at = time.time()
+    seen_loss, seen_tokens = 0.0, 0
+    for progress in clock.steps():
         wildness = 0.6 if progress < 0.3 else 0.4
         stream = data.documents(words, rng, config.width, wildness)
         rows = data.batch(stream, config.rows, config.width)
@@ -150,19 +148,10 @@ def train(config: Config) -> None:
 
         loss = compute(fast, rows, where, targets)
         loss.backward()
-        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
-            slow.grad = quick.grad.float()
-            quick.grad = None
+        runs.take_gradients(master, fast)
         _spare_absent_tokens(master, rows)
-        torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
         share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
-        for optimizer, full in zip(optimizers, full_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, full, strict=True):
-                group["lr"] = rate * share
-            optimizer.step()
-        with torch.no_grad():
-            for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
-                quick.copy_(slow)
+        runs.take_step(master, fast, optimizers, rates, share)
 
         step += 1
         tokens += rows.ids.numel()
@@ -177,13 +166,14 @@ def train(config: Config) -> None:
             )
             seen_loss, seen_tokens, seen_at = 0.0, 0, time.time()
         if time.time() - last_save > config.save_minutes * 60:
-            save(checkpoint, master, optimizers, step, tokens, spent + time.time() - began)
+            save(checkpoint, master, optimizers, step, tokens, clock.spent)
             last_save = time.time()
         if time.time() - last_score > config.score_minutes * 60:
             report(fast, words, run, tokens)
             last_score = seen_at = time.time()
-    save(checkpoint, master, optimizers, step, tokens, spent + time.time() - began)
-    report(fast, words, run, tokens, examples=60)
+    save(checkpoint, master, optimizers, step, tokens, clock.spent)
+    if not clock.is_stopped:
+        report(fast, words, run, tokens, examples=60)
 
 
 def _spare_absent_tokens(model: Qwen2ForCausalLM, rows: data.Rows) -> None:

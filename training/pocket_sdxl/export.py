@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from sagaforge.training.pocket_sdxl import judge
-from sagaforge.training.pocket_sdxl.train import Painter
+from sagaforge.training.pocket_sdxl.train import Painter, latent_scale
 
 
 def export(run: Path, target: Path) -> None:
@@ -21,8 +21,7 @@ def export(run: Path, target: Path) -> None:
     pipeline = judge.load_run(run)
     Painter(pipeline).load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["average"])
     latents = torch.load(run / "latents.pt", weights_only=True)["latents"]
-    scale = 1 / float(latents[:: max(1, len(latents) // 2000)].float().std())
-    pipeline.vae.register_to_config(scaling_factor=scale)
+    pipeline.vae.register_to_config(scaling_factor=latent_scale(latents))
     pipeline.to(torch.float16)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

@@ -107,8 +107,7 @@ def main() -> None:
     print("untrained", json.dumps(score(fresh_parts(pipeline), arguments.count)[1]))
     # What the pictures of other prompts would get: the share that is right by chance.
     others = [draw(scene, models.SIZE) for scene, _, _ in [*asked[1:], asked[0]]]
-    same = [(picture, case) for picture, case in zip(others, asked, strict=True)]
-    print("by chance", json.dumps(shares([picture for picture, _ in same], [case for _, case in same])))
+    print("by chance", json.dumps(shares(others, asked)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from sagaforge.training.pocket_sdxl.canvas import Pixels
 from sagaforge.training.pocket_sdxl.features import (
     Floats,
     at_128,
-    degrade,
     eye_features,
     figure_features,
     time_features,
@@ -33,7 +32,7 @@ WEIGHTS = Path(__file__).with_name("reader.npz")
 VIEW = ("style", "place", "composition")
 FIGURE = ("hair", "clothes")
 
-__all__ = ["Linear", "degrade", "read", "readable", "score", "time_model", "values_of"]
+__all__ = ["Linear", "read", "readable", "score", "time_model", "values_of"]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from sagaforge.training.pocket_sdxl.train_vae import to_tensor
 
 ENCODED_AT_ONCE = 64
 NUM_WORDED = 20_000
+NUM_MEASURED = 2000
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Painter(nn.Module):
 
 @torch.no_grad()
 def encoded(run: Path, album: Album, autoencoder: Any) -> torch.Tensor:
-    """Latents of the whole album, [n, channels, height, width], as wide as a standard normal; kept on disk."""
+    """Latents of the whole album, [n, channels, height, width]; kept on disk."""
     path = run / "latents.pt"
     if not path.exists():
         fast = autoencoder.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
@@ -91,6 +92,11 @@ def encoded(run: Path, album: Album, autoencoder: Any) -> torch.Tensor:
         autoencoder.float()
         runs.save_whole(path, {"latents": torch.cat(parts)})
     return torch.load(path, weights_only=True)["latents"]
+
+
+def latent_scale(latents: torch.Tensor) -> float:
+    """What makes latents as wide as a standard normal, by a sample of them."""
+    return 1 / float(latents[:: max(1, len(latents) // NUM_MEASURED)].float().std())
 
 
 def make_optimizers(painter: Painter, config: Config) -> list[torch.optim.Optimizer]:
@@ -133,13 +139,13 @@ def train(config: Config) -> None:
         models.make_tokenizer(texts).save_pretrained(run / "tokenizer")
     pipeline = judge.load_run(run)
     latents = encoded(run, album, pipeline.vae)
-    scale = 1 / float(latents[:: max(1, len(latents) // 2000)].float().std())
+    scale = latent_scale(latents)
     pipeline.vae.register_to_config(scaling_factor=scale)
 
     master = Painter(pipeline)
     average = {name: value.clone() for name, value in master.state_dict().items()}
     optimizers = make_optimizers(master, config)
-    full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    rates = runs.full_rates(optimizers)
     step, spent = 0, 0.0
     if (run / "checkpoint.pt").exists():
         saved = torch.load(run / "checkpoint.pt", weights_only=True)
@@ -157,9 +163,10 @@ def train(config: Config) -> None:
 
     shares = pipeline.scheduler.alphas_cumprod
     rng, drawn = random.Random(f"{config.seed}-{step}"), torch.Generator().manual_seed(config.seed + step)
-    began = last_save = last_score = seen_at = time.time()
+    clock = runs.Clock(config.minutes, spent)
+    last_save = last_score = seen_at = time.time()
     seen = 0.0
-    while (progress := (spent + time.time() - began) / (config.minutes * 60)) < 1.0:
+    for progress in clock.steps():
         chosen = [rng.randrange(len(album)) for _ in range(config.batch)]
         texts = ["" if rng.random() < config.dropped else caption(album.scenes[n], rng).text for n in chosen]
         tokens = pipeline.tokenizer(
@@ -170,19 +177,12 @@ def train(config: Config) -> None:
         timesteps = torch.randint(0, len(shares), (config.batch,), generator=drawn)
         loss = compute(fast, clean, noise, shares[timesteps], timesteps, tokens, config.snr_cap)
         loss.backward()
-        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
-            slow.grad = None if quick.grad is None else quick.grad.float()
-            quick.grad = None
-        torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
+        runs.take_gradients(master, fast)
         share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
-        for optimizer, full in zip(optimizers, full_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, full, strict=True):
-                group["lr"] = rate * share
-            optimizer.step()
+        runs.take_step(master, fast, optimizers, rates, share)
+        kept = min(config.average, (step + 1) / (step + 10))
         with torch.no_grad():
-            kept = min(config.average, (step + 1) / (step + 10))
-            for (name, slow), quick in zip(master.named_parameters(), fast.parameters(), strict=True):
-                quick.copy_(slow)
+            for name, slow in master.named_parameters():
                 average[name].lerp_(slow, 1 - kept)
 
         step += 1
@@ -195,14 +195,15 @@ def train(config: Config) -> None:
                 flush=True,
             )
             seen, seen_at = 0.0, time.time()
-        now = time.time()
-        is_last = (spent + now - began) / (config.minutes * 60) >= 1.0
-        if is_last or now - last_save > config.save_minutes * 60:
-            _save(run, master, average, optimizers, step, spent + now - began)
+        if time.time() - last_save > config.save_minutes * 60:
+            _save(run, master, average, optimizers, step, clock.spent)
             last_save = seen_at = time.time()
-        if is_last or now - last_score > config.score_minutes * 60:
-            _show(run, pipeline, master, average, step, config.num_scored if is_last else min(24, config.num_scored))
+        if time.time() - last_score > config.score_minutes * 60:
+            _show(run, pipeline, master, average, step, min(24, config.num_scored))
             last_score = seen_at = time.time()
+    _save(run, master, average, optimizers, step, clock.spent)
+    if not clock.is_stopped:
+        _show(run, pipeline, master, average, step, config.num_scored)
 
 
 def _save(

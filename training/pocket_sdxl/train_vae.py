@@ -72,6 +72,7 @@ def train(config: Config) -> None:
     album = Album(run / "album")
     master = models.make_autoencoder().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(master.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    rates = runs.full_rates([optimizer])
     step, spent = 0, 0.0
     if (run / "vae.pt").exists():
         saved = torch.load(run / "vae.pt", weights_only=True)
@@ -81,24 +82,18 @@ def train(config: Config) -> None:
     fast = models.make_autoencoder().to(memory_format=torch.channels_last, dtype=torch.bfloat16)
     fast.load_state_dict(master.state_dict())
     rng = np.random.default_rng(step + config.seed)
-    began = last_save = seen_at = time.time()
+    clock = runs.Clock(config.minutes, spent)
+    last_save = seen_at = time.time()
     seen = 0.0
-    while (progress := (spent + time.time() - began) / (config.minutes * 60)) < 1.0:
+    for progress in clock.steps():
         pixels = to_tensor(album.pictures[np.sort(rng.integers(0, len(album), config.batch))]).to(torch.bfloat16)
         side = models.SIZE // models.FACTOR
         noise = torch.randn(config.batch, models.CHANNELS, side, side, dtype=torch.bfloat16)
         loss = loss_of(fast, pixels, noise, config.kl_weight)
         loss.backward()
-        for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
-            slow.grad, quick.grad = quick.grad.float(), None  # type: ignore[union-attr]
-        torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0)
+        runs.take_gradients(master, fast)
         share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate * share
-        optimizer.step()
-        with torch.no_grad():
-            for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
-                quick.copy_(slow)
+        runs.take_step(master, fast, [optimizer], rates, share)
         step += 1
         seen += loss.item()
         if step % config.report_every == 0:
@@ -106,9 +101,9 @@ def train(config: Config) -> None:
             print(f"step {step} progress {progress:.3f} loss {seen / config.report_every:.4f} pictures/s {speed:.1f}")
             seen, seen_at = 0.0, time.time()
         if time.time() - last_save > config.save_minutes * 60:
-            _save(run, master, optimizer, step, spent + time.time() - began, album)
+            _save(run, master, optimizer, step, clock.spent, album)
             last_save = seen_at = time.time()
-    _save(run, master, optimizer, step, spent + time.time() - began, album)
+    _save(run, master, optimizer, step, clock.spent, album)
 
 
 @torch.no_grad()

@@ -1,0 +1,58 @@
+"""Streams from replicas: their failures mapped to ours, and a replica that died asked for anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+
+from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
+
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_S = 0.5  # times the attempt's number: the router needs a moment to learn that a replica is gone
+
+Event = TypeVar("Event")
+
+
+async def stream(method: DeploymentHandle, request: Any, what: str) -> AsyncGenerator[Any, None]:
+    """What a streaming method yields, from one replica. `what` begins the sentences that callers read of failures.
+
+    Raises:
+        RayActorError: the replica died.
+        SagaForgeError: what the method raised; `Overloaded` or `Unavailable` when it was not run to its end.
+    """
+    response = method.remote(request)
+    try:
+        async for part in response:
+            yield part
+    except BackPressureError as exc:
+        raise Overloaded(f"{what} has all the work it can take; try again in a second.") from exc
+    except RayTaskError as exc:
+        if isinstance(exc.cause, SagaForgeError):
+            raise exc.cause from None
+        raise
+    except RequestCancelledError as exc:
+        raise Unavailable("The request was cancelled.") from exc
+    finally:
+        # Without this a caller that goes away leaves the replica working for nobody.
+        response.cancel()
+
+
+async def restarting(
+    attempt: Callable[[], AsyncGenerator[Event, None]], restarted: Event, what: str
+) -> AsyncGenerator[Event, None]:
+    """The events of an attempt. When its replica dies, `restarted`, and then those of a new one; a few times."""
+    for number in range(1, MAX_ATTEMPTS + 1):
+        try:
+            async for event in attempt():
+                yield event
+            return
+        except RayActorError as exc:
+            if number == MAX_ATTEMPTS:
+                raise Unavailable(f"{what} was lost several times in a row; try again.") from exc
+            yield restarted
+            await asyncio.sleep(number * RETRY_PAUSE_S)

@@ -17,6 +17,7 @@ from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made
 from sagaforge.training.pocket_sdxl import album, export, judge, models, train, train_vae
 from sagaforge.training.pocket_sdxl.captions import caption
+from sagaforge.training.pocket_sdxl.optimizers import KernelMuon
 from sagaforge.training.pocket_sdxl.scenes import draw_scenes, is_held_out
 
 NUM_DRAWN = 16
@@ -93,3 +94,28 @@ def test_the_judge_finds_the_drawings_right_and_others_wrong() -> None:
     assert judge.shares([*drawn[1:], drawn[0]], asked)["all"] <= 0.5
     noise = [np.random.default_rng(n).integers(0, 255, (128, 128, 3), dtype=np.uint8) for n in range(len(asked))]
     assert judge.shares(noise, asked)["all"] <= 0.4
+
+
+def test_a_kernel_learns_as_the_matrix_that_it_is() -> None:
+    kernel = torch.nn.Parameter(torch.randn(6, 4, 3, 3))
+    matrix = torch.nn.Parameter(kernel.data.clone().view(6, -1))
+    options = {"lr": 0.1, "weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    of_kernels, of_matrices = KernelMuon([kernel], **options), torch.optim.Muon([matrix], **options)
+    for _ in range(2):
+        kernel.grad = torch.randn(6, 4, 3, 3)
+        matrix.grad = kernel.grad.reshape(6, -1)
+        of_kernels.step()
+        of_matrices.step()
+    assert torch.equal(kernel.data.view(6, -1), matrix.data)
+
+
+def test_polishing_the_decoder_leaves_latents_as_they_are(run: Path) -> None:
+    before = torch.load(run / "vae.pt", weights_only=True)
+    train_vae.train(
+        train_vae.Config(str(run), minutes=before["spent"] / 60 + 0.03, threads=1, batch=4, decoder_only=True)
+    )
+    after = torch.load(run / "vae.pt", weights_only=True)
+    assert after["step"] > before["step"]
+    changed = {name for name, value in after["model"].items() if not torch.equal(value, before["model"][name])}
+    assert changed
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)

@@ -26,11 +26,13 @@ from sagaforge.training import runs
 from sagaforge.training.pocket_sdxl import judge, models
 from sagaforge.training.pocket_sdxl.album import Album
 from sagaforge.training.pocket_sdxl.captions import caption
-from sagaforge.training.pocket_sdxl.scenes import draw_scenes
+from sagaforge.training.pocket_sdxl.optimizers import make_optimizers
+from sagaforge.training.pocket_sdxl.scenes import Scene, draw_scenes
 from sagaforge.training.pocket_sdxl.train_vae import to_tensor
 
 ENCODED_AT_ONCE = 64
 NUM_WORDED = 20_000
+STRANGERS_SHARE = 0.15
 NUM_MEASURED = 2000
 
 
@@ -99,18 +101,6 @@ def latent_scale(latents: torch.Tensor) -> float:
     return 1 / float(latents[:: max(1, len(latents) // NUM_MEASURED)].float().std())
 
 
-def make_optimizers(painter: Painter, config: Config) -> list[torch.optim.Optimizer]:
-    """Muon for matrices, AdamW for convolutions, embeddings and the rest."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in painter.named_parameters():
-        (matrices if parameter.ndim == 2 and "embedding" not in name else others).append(parameter)
-    return [
-        torch.optim.Muon(matrices, lr=config.matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-
-
 def loss_of(
     painter: Painter, clean: torch.Tensor, noise: torch.Tensor, share: torch.Tensor, timesteps: torch.Tensor,
     tokens: torch.Tensor, snr_cap: float,
@@ -144,7 +134,7 @@ def train(config: Config) -> None:
 
     master = Painter(pipeline)
     average = {name: value.clone() for name, value in master.state_dict().items()}
-    optimizers = make_optimizers(master, config)
+    optimizers = make_optimizers(master, matrix_rate=config.matrix_rate, rate=config.rate)
     rates = runs.full_rates(optimizers)
     step, spent = 0, 0.0
     if (run / "checkpoint.pt").exists():
@@ -168,7 +158,7 @@ def train(config: Config) -> None:
     seen = 0.0
     for progress in clock.steps():
         chosen = [rng.randrange(len(album)) for _ in range(config.batch)]
-        texts = ["" if rng.random() < config.dropped else caption(album.scenes[n], rng).text for n in chosen]
+        texts = ["" if rng.random() < config.dropped else _worded(album.scenes[n], rng) for n in chosen]
         tokens = pipeline.tokenizer(
             texts, padding="max_length", truncation=True, max_length=models.MAX_TOKENS, return_tensors="pt"
         ).input_ids
@@ -204,6 +194,18 @@ def train(config: Config) -> None:
     _save(run, master, average, optimizers, step, clock.spent)
     if not clock.is_stopped:
         _show(run, pipeline, master, average, step, config.num_scored)
+
+
+def _worded(scene: Scene, rng: random.Random) -> str:
+    """A caption, now and then with names in it that nobody knows: a world's own words must not lead astray."""
+    text = caption(scene, rng).text
+    if rng.random() >= STRANGERS_SHARE:
+        return text
+    parts = text.split(", ")
+    for _ in range(rng.randint(1, 2)):
+        name = "".join(rng.choice("bdfghklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(1, 3)))
+        parts.insert(rng.randint(0, len(parts)), f"{rng.choice(('', 'the ', 'of ', 'in '))}{name}{rng.choice('nrsl')}")
+    return ", ".join(parts)
 
 
 def _save(

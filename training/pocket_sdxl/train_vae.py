@@ -21,6 +21,7 @@ from torch.nn import functional
 from sagaforge.training import runs
 from sagaforge.training.pocket_sdxl import models
 from sagaforge.training.pocket_sdxl.album import Album
+from sagaforge.training.pocket_sdxl.optimizers import make_optimizers
 
 NUM_SHOWN = 8
 
@@ -30,6 +31,7 @@ class Config:
     run: str
     minutes: float = 40.0
     threads: int = 2
+    decoder_only: bool = False
     seed: int = 1
     batch: int = 16
     rate: float = 1.5e-3
@@ -70,17 +72,21 @@ def train(config: Config) -> None:
     torch.manual_seed(config.seed)
     run = Path(config.run)
     album = Album(run / "album")
-    master = models.make_autoencoder().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(master.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    rates = runs.full_rates([optimizer])
+    master = models.make_autoencoder()
+    optimizers = make_optimizers(master, matrix_rate=config.rate, rate=config.rate)
+    rates = runs.full_rates(optimizers)
     step, spent = 0, 0.0
     if (run / "vae.pt").exists():
         saved = torch.load(run / "vae.pt", weights_only=True)
         master.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
     fast = models.make_autoencoder().to(memory_format=torch.channels_last, dtype=torch.bfloat16)
     fast.load_state_dict(master.state_dict())
+    if config.decoder_only:
+        fast.encoder.requires_grad_(False)
+        fast.quant_conv.requires_grad_(False)
     rng = np.random.default_rng(step + config.seed)
     clock = runs.Clock(config.minutes, spent)
     last_save = seen_at = time.time()
@@ -93,7 +99,7 @@ def train(config: Config) -> None:
         loss.backward()
         runs.take_gradients(master, fast)
         share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
-        runs.take_step(master, fast, [optimizer], rates, share)
+        runs.take_step(master, fast, optimizers, rates, share)
         step += 1
         seen += loss.item()
         if step % config.report_every == 0:
@@ -101,16 +107,23 @@ def train(config: Config) -> None:
             print(f"step {step} progress {progress:.3f} loss {seen / config.report_every:.4f} pictures/s {speed:.1f}")
             seen, seen_at = 0.0, time.time()
         if time.time() - last_save > config.save_minutes * 60:
-            _save(run, master, optimizer, step, clock.spent, album)
+            _save(run, master, optimizers, step, clock.spent, album)
             last_save = seen_at = time.time()
-    _save(run, master, optimizer, step, clock.spent, album)
+    _save(run, master, optimizers, step, clock.spent, album)
 
 
 @torch.no_grad()
-def _save(run: Path, model: Any, optimizer: torch.optim.Optimizer, step: int, spent: float, album: Album) -> None:
+def _save(
+    run: Path, model: Any, optimizers: list[torch.optim.Optimizer], step: int, spent: float, album: Album
+) -> None:
     runs.save_whole(
         run / "vae.pt",
-        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": spent},
+        {
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "step": step,
+            "spent": spent,
+        },
     )
     pixels = to_tensor(album.pictures[:NUM_SHOWN])
     latents = model.encode(pixels).latent_dist.mean
@@ -126,6 +139,7 @@ def main() -> None:
     parser.add_argument("--run", required=True)
     parser.add_argument("--minutes", type=float, default=Config.minutes)
     parser.add_argument("--threads", type=int, default=Config.threads)
+    parser.add_argument("--decoder-only", action="store_true", help="leave latents as they are: a UNet knows them")
     train(Config(**vars(parser.parse_args())))
 
 

@@ -55,8 +55,8 @@ $(STAMP): requirements/$(BACKEND).txt pyproject.toml
 	@touch $@
 
 lock: $(STAMP) ## Resolve the pinned lists anew
-	$(UV) pip compile -q pyproject.toml --extra cpu --extra dev --extra distill --extra draw --override requirements/overrides-cpu.txt $(TORCH_BACKEND) --no-header --no-annotate -o requirements/cpu.txt
-	$(UV) pip compile -q pyproject.toml --extra gpu --extra dev --extra distill --extra draw --no-header --no-annotate -o requirements/gpu.txt
+	$(UV) pip compile -q pyproject.toml --extra cpu --extra dev --extra distill --override requirements/overrides-cpu.txt $(TORCH_BACKEND) --no-header --no-annotate -o requirements/cpu.txt
+	$(UV) pip compile -q pyproject.toml --extra gpu --extra dev --extra distill --no-header --no-annotate -o requirements/gpu.txt
 
 clean: ## Remove the environment and caches (never the storage)
 	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -48,8 +49,9 @@ async def restarting(
     """The events of an attempt. When its replica dies, `restarted`, and then those of a new one; a few times."""
     for number in range(1, MAX_ATTEMPTS + 1):
         try:
-            async for event in attempt():
-                yield event
+            async with aclosing(attempt()) as events:
+                async for event in events:
+                    yield event
             return
         except RayActorError as exc:
             if number == MAX_ATTEMPTS:

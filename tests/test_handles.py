@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,8 +44,10 @@ class Handle:
         self._scripts = scripts
         self.responses: list[Response] = []
         self.generate = self.complete = self
+        self.asked: dict[str, Any] = {}
 
-    def options(self, *, stream: bool) -> Handle:
+    def options(self, **options: Any) -> Handle:
+        self.asked.update(options)
         return self
 
     def remote(self, request: Any) -> Response:
@@ -110,3 +113,12 @@ async def test_it_is_asked_some_times_and_no_more() -> None:
     with pytest.raises(Unavailable, match="several times"):
         await all_of(ImageClient(handle).generate(SPEC))
     assert len(handle.responses) == handles.MAX_ATTEMPTS
+
+
+async def test_a_picture_goes_where_its_adapter_is_loaded() -> None:
+    handle = Handle((Made(b"png"),))
+    client = ImageClient(handle)  # type: ignore[arg-type]
+    await all_of(client.generate(SPEC))
+    assert handle.asked == {"stream": True}
+    await all_of(client.generate(replace(SPEC, adapters=(("ink", 1.0), ("mara", 0.5)))))
+    assert handle.asked == {"stream": True, "multiplexed_model_id": "ink"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -109,6 +111,37 @@ async def test_whoever_goes_away_is_not_painted_for(maker: ImageMaker) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await until(lambda: maker.engine.num_requests == 0)
+
+
+@pytest.mark.timeout(600)
+async def test_a_thousand_who_go_away_leave_nothing_behind(maker: ImageMaker) -> None:
+    """Some before the first step, some amid, some by being cancelled, some with adapters and pictures to start from."""
+
+    async def go_away(number: int) -> None:
+        changes: dict[str, Any] = {"seed": number, "steps": 5, "prompt": f"cat {number}", "preview_every": number % 3}
+        if number % 4 == 0:
+            changes |= {"adapters": (("ink", 0.5),), "image": as_png(picture(number % 7))}
+        painting = maker.generate(replace(SPEC, **changes))
+        if number % 2:
+            task = asyncio.create_task(anext(painting))  # type: ignore[arg-type]
+            await asyncio.sleep(number % 5 * 0.002)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        else:
+            for _ in range(number % 3):
+                await anext(painting)
+        await painting.aclose()
+
+    process, sizes = psutil.Process(), []
+    num_threads = threading.active_count()
+    for start in range(0, 1000, 40):
+        await asyncio.gather(*(go_away(number) for number in range(start, start + 40)))
+        sizes.append(process.memory_info().rss)
+    await until(lambda: maker.engine.num_requests == 0)
+    assert len(asyncio.all_tasks()) == 1
+    assert threading.active_count() <= num_threads + 40, "only the event loop's own pool"
+    assert sizes[-1] - sizes[len(sizes) // 4] < 24 * 1024**2, [size // 1024**2 for size in sizes]
+    assert (await make(maker, SPEC))[1].facts["num_steps"] == 4
 
 
 async def test_a_closed_maker_fails_what_it_has_not_finished(folder: Path) -> None:

@@ -22,9 +22,11 @@ class ImageClient:
 
     def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         """A replica that dies takes its pictures along: they are made again from the start, and come out the same."""
-        return handles.restarting(
-            lambda: handles.stream(self._handle.generate, spec, WHAT), Progress(0, spec.steps), WHAT
-        )
+        handle = self._handle
+        if spec.adapters:
+            # Serve prefers a replica that has it loaded, and after a second takes any.
+            handle = handle.options(multiplexed_model_id=spec.adapters[0][0])
+        return handles.restarting(lambda: handles.stream(handle.generate, spec, WHAT), Progress(0, spec.steps), WHAT)
 
     async def is_ready(self) -> bool:
         """Always: where there is no replica, a request wakes one and waits for it."""

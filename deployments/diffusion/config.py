@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# Adapters that one replica keeps loaded.
+MAX_RESIDENT = 48
+
 
 @dataclass(frozen=True)
 class ImageModel:

@@ -5,13 +5,15 @@ What it works with is imported where a replica starts: seconds that whoever only
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from ray import serve
 
 from sagaforge.datasets.adapter_store import AdapterStore
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
+from sagaforge.deployments.diffusion.config import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec
 from sagaforge.storage import Storage
 
@@ -31,8 +33,17 @@ class Diffusion:
         self._maker = ImageMaker(model, limits, AdapterStore(storage).read)
 
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
-        async for event in self._maker.generate(spec):
-            yield event
+        if spec.adapters:
+            await self._hold(spec.adapters[0][0])
+        async with aclosing(self._maker.generate(spec)) as events:
+            async for event in events:
+                yield event
+
+    @serve.multiplexed(max_num_models_per_replica=MAX_RESIDENT)
+    async def _hold(self, adapter: str) -> str:
+        """Load an adapter; Serve notes that it is here, and sends those who want it this way."""
+        await asyncio.to_thread(self._maker.shelf.stack, ((adapter, 1.0),))
+        return adapter
 
     async def num_unfinished(self) -> int:
         """How many pictures are waiting or being made."""

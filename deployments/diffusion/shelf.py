@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from sagaforge.deployments.diffusion.adapters import Adapter, Stack
+from sagaforge.deployments.diffusion.config import MAX_RESIDENT
 
-MAX_RESIDENT = 48
 MAX_BYTES = 4 * 1024**3
 
 

@@ -16,6 +16,7 @@ import pytest
 import ray
 from PIL import Image
 from ray import serve
+from safetensors.numpy import save
 
 from sagaforge.functions.receipts import read_receipt
 from tests.integration.bundle import Bundle
@@ -64,6 +65,27 @@ def test_a_replay_is_the_same_picture(bundle: Bundle) -> None:
     replayed = httpx.post(f"{bundle.url}/t2i/replay", json=body, timeout=WAKING_S).raise_for_status().json()
     assert replayed["changed"] == []
     assert np.abs(pixels(base64.b64decode(replayed["png"])) - pixels(png)).max() <= 1
+
+
+def test_an_adapter_changes_the_picture_and_stays_loaded(bundle: Bundle) -> None:
+    """In peft's layout, for one attention of the pocket model."""
+    rng = np.random.default_rng(1)
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_v"
+    weights = {
+        f"{name}.lora_A.weight": rng.normal(size=(4, 128)).astype(np.float32),
+        f"{name}.lora_B.weight": rng.normal(size=(128, 4)).astype(np.float32),
+    }
+    folder = bundle.storage / "artefacts" / "adapters"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "swirl.safetensors").write_bytes(save(weights))
+    plain = file_of(bundle, paint(bundle, seed=11))
+    for _ in range(2):
+        answer = paint(bundle, seed=11, lora=[{"name": "swirl", "scale": 1.0}])
+        assert [one["name"] for one in answer["metadata"]["loras"]] == ["swirl"]
+    assert np.abs(pixels(file_of(bundle, answer)) - pixels(plain)).max() > 8
+    (folder / "broken.safetensors").write_bytes(b"no such file")
+    response = httpx.post(f"{bundle.url}/t2i/generate", json={**PROMPT, "lora": ["broken"]}, timeout=WAKING_S)
+    assert response.status_code == 415
 
 
 def test_openais_client_gets_pictures(bundle: Bundle) -> None:

@@ -34,7 +34,10 @@ class Config:
     decoder_only: bool = False
     seed: int = 1
     batch: int = 16
-    rate: float = 1.5e-3
+    # Many small steps go further than few large ones: parts of pictures at first, whole ones at the end.
+    crop: int = 64
+    whole_share: float = 0.15
+    rate: float = 1e-3
     kl_weight: float = 1e-5
     warmup_steps: int = 100
     decay_share: float = 0.4
@@ -52,6 +55,14 @@ def to_picture(pixels: torch.Tensor) -> np.ndarray:
     """The other way round, for one or for many."""
     values = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return values.movedim(-3, -1).cpu().numpy()
+
+
+def cropped(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A square of each picture, from anywhere in it."""
+    places = rng.integers(0, pictures.shape[1] - size + 1, (len(pictures), 2))
+    return np.stack(
+        [one[top : top + size, left : left + size] for one, (top, left) in zip(pictures, places, strict=True)]
+    )
 
 
 def loss_of(model: Any, pixels: torch.Tensor, noise: torch.Tensor, kl_weight: float) -> torch.Tensor:
@@ -92,8 +103,10 @@ def train(config: Config) -> None:
     last_save = seen_at = time.time()
     seen = 0.0
     for progress in clock.steps():
-        pixels = to_tensor(album.pictures[np.sort(rng.integers(0, len(album), config.batch))]).to(torch.bfloat16)
-        side = models.SIZE // models.FACTOR
+        size = config.crop if progress < 1 - config.whole_share else models.SIZE
+        pictures = cropped(album.pictures[np.sort(rng.integers(0, len(album), config.batch))], size, rng)
+        pixels = to_tensor(pictures).to(torch.bfloat16)
+        side = size // models.FACTOR
         noise = torch.randn(config.batch, models.CHANNELS, side, side, dtype=torch.bfloat16)
         loss = loss_of(fast, pixels, noise, config.kl_weight)
         loss.backward()

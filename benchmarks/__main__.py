@@ -15,7 +15,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 # What needs the machine to itself comes first.
-NAMES = ("bench_bundle", "bench_ingest", "bench_writer", "bench_gate", "bench_retrieval")
+NAMES = ("bench_bundle", "bench_ingest", "bench_writer", "bench_gate", "bench_retrieval", "bench_diffusion")
 
 
 def main() -> int:

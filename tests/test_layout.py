@@ -110,7 +110,7 @@ HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
         "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "running",
-        "schedulers", "shelf", "watermark", "watermark_code", "watermark_lattice",
+        "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",
     ),
     "training": ("runs",),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),

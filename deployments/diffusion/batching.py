@@ -11,6 +11,7 @@ import torch
 
 from sagaforge.deployments.diffusion.adapters import AdapterMixer
 from sagaforge.deployments.diffusion.running import Running
+from sagaforge.deployments.diffusion.step_cache import StepCache
 from sagaforge.errors import SagaForgeError, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,13 @@ def parts(keys: Sequence[Key], size: int) -> list[list[Key]]:
     return [list(keys[start : start + size]) for start in range(0, len(keys), size)]
 
 
-def predict(unet: Any, mixer: AdapterMixer, batch: Sequence[Running]) -> tuple[torch.Tensor, ...]:
-    """One UNet call for all; each request's rows of what it says, [rows, channels, height, width]."""
+def predict(
+    unet: Any, mixer: AdapterMixer, batch: Sequence[Running], cache: StepCache | None = None
+) -> tuple[torch.Tensor, ...]:
+    """One UNet call for all; each request's rows of what it says, [rows, channels, height, width].
+
+    With a cache, the requests' next steps are all shallow, or none is.
+    """
     sizes = [one.num_rows for one in batch]
     # Integer timesteps and fractional ones mix; the UNet turns them into floats first thing.
     timesteps = torch.cat([one.timestep.float().expand(one.num_rows) for one in batch])
@@ -55,14 +61,21 @@ def predict(unet: Any, mixer: AdapterMixer, batch: Sequence[Running]) -> tuple[t
             "text_embeds": torch.cat([c.pooled for c in conditions if c.pooled is not None]),
             "time_ids": torch.cat([c.time_ids for c in conditions if c.time_ids is not None]),
         }
+    inputs = torch.cat([one.model_input() for one in batch]), timesteps.to(unet.device)
+    options = {
+        "encoder_hidden_states": torch.cat([c.embeddings for c in conditions]),
+        "added_cond_kwargs": added,
+    }
     with mixer.using([one.request.adapters for one in batch for _ in range(one.num_rows)]):
-        predicted = unet(
-            torch.cat([one.model_input() for one in batch]),
-            timesteps.to(unet.device),
-            encoder_hidden_states=torch.cat([c.embeddings for c in conditions]),
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0]
+        if cache is None:
+            predicted = unet(*inputs, **options, return_dict=False)[0]
+        elif batch[0].is_shallow:
+            known = torch.cat([one.deep for one in batch if one.deep is not None])
+            predicted = cache.shallow(known, *inputs, **options)
+        else:
+            predicted, deep = cache.full(*inputs, **options)
+            for one, rows in zip(batch, torch.split(deep, sizes), strict=True):
+                one.deep = rows
     return torch.split(predicted, sizes)
 
 

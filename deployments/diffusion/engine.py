@@ -26,6 +26,7 @@ from sagaforge.deployments.diffusion.config import EngineLimits
 from sagaforge.deployments.diffusion.pictures import Pictures
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest, Listener, Stepped
 from sagaforge.deployments.diffusion.running import Running
+from sagaforge.deployments.diffusion.step_cache import StepCache
 from sagaforge.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class DiffusionEngine:
         self.pictures = Pictures(pipeline, limits.max_decoded)
         self._unet = pipeline.unet
         self._mixer = AdapterMixer("unet", pipeline.unet)
+        self._cache = StepCache(pipeline.unet) if limits.full_every > 1 else None
         self._scheduler_config = pipeline.scheduler.config
         self._conditioner = Conditioner(pipeline, limits.cache_bytes)
         self._arrivals: deque[_Arrival] = deque()
@@ -164,6 +166,7 @@ class DiffusionEngine:
                     self._unet,
                     self._scheduler_config,
                     arrival.arrived_at,
+                    self.limits.full_every,
                 )
             except Exception as exc:
                 _tell(arrival.listener, Failed(batching.as_error(exc)))
@@ -184,7 +187,8 @@ class DiffusionEngine:
     def _denoise(self, batch: list[Ticket]) -> None:
         """One step for each; a batch that fails is halved until only those fail that can't be helped."""
         try:
-            predicted = batching.predict(self._unet, self._mixer, [self._running[ticket] for ticket in batch])
+            batched = [self._running[ticket] for ticket in batch]
+            predicted = batching.predict(self._unet, self._mixer, batched, self._cache)
         except Exception as exc:
             if len(batch) == 1:
                 self._leave(batch[0], Failed(batching.as_error(exc)))

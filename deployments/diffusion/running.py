@@ -43,6 +43,9 @@ class Running:
     kept: Kept | None = None
     # Channels that an inpainting UNet reads beside the latents: mask and masked picture.
     beside: torch.Tensor | None = None
+    # Of so many steps one goes through all of the UNet; `deep` is what its deep layers said there.
+    full_every: int = 1
+    deep: torch.Tensor | None = None
     done: int = 0
     expected: torch.Tensor | None = None
     # The number of the engine's round in which it was last served.
@@ -59,7 +62,13 @@ class Running:
     @property
     def shape(self) -> tuple[int, ...]:
         """Requests of one shape can share a UNet call."""
-        return (*self.latents.shape[1:], *self.conditioning.embeddings.shape[1:])
+        return (*self.latents.shape[1:], *self.conditioning.embeddings.shape[1:], int(self.is_shallow))
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether the next step can do without the deep layers. The last one, which decides details, can not."""
+        is_last = self.done == len(self.timesteps) - 1
+        return self.deep is not None and self.done % self.full_every != 0 and not is_last
 
     @property
     def timestep(self) -> torch.Tensor:
@@ -96,6 +105,7 @@ def start(
     unet: Any,
     scheduler_config: Any,
     arrived_at: float,
+    full_every: int = 1,
 ) -> Running:
     """Everything up to the first step. Raises `InvalidInput` for what this model can't do."""
     dtype, device = unet.dtype, unet.device
@@ -124,6 +134,7 @@ def start(
         generator=generator,
         arrived_at=arrived_at,
         started_at=time.monotonic(),
+        full_every=full_every,
     )
     reads_mask = unet.config.in_channels == 2 * pictures.channels + 1
     if not reads_mask and unet.config.in_channels != pictures.channels:

@@ -56,9 +56,8 @@ def main() -> None:
             "psnr": statistics.median(psnr),
             "right": right,
         }
-        print(
-            f"{name:22}{took_s:6.1f} s  {whole_s / took_s:.2f} × as fast  {figures[name]['psnr']:5.1f} dB  right {right:.3f}"
-        )
+        told = f"{took_s:6.1f} s  {whole_s / took_s:.2f} × as fast  {figures[name]['psnr']:5.1f} dB"
+        print(f"{name:22}{told}  right {right:.3f}")
     write("bench_step_cache", {"ways": figures, "pictures": NUM_PICTURES, "rounds": ROUNDS})
 
 

@@ -117,7 +117,7 @@ HEAVY_PARTS = {
     # Of these the drawings import OpenCV, which sets LD_LIBRARY_PATH.
     "training.pocket_sdxl": (
         "album", "canvas", "drawing", "export", "features", "figure", "finish", "fit", "head", "houses", "indoors",
-        "items", "judge", "models", "nature", "painter", "palette", "reader", "sheet", "sky", "towns", "train",
+        "items", "judge", "models", "nature", "optimizers", "painter", "palette", "reader", "sheet", "sky", "towns", "train",
         "train_vae", "wilds",
     ),
 }  # fmt: skip

@@ -11,9 +11,14 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
+from sagaforge.deployments.diffusion.client import ImageClient
+from sagaforge.deployments.diffusion.comfyui import ComfyUI
+from sagaforge.deployments.diffusion.fallback import OrderedBackends
+from sagaforge.deployments.ingress import image_backend
 from sagaforge.errors import InvalidInput
 from sagaforge.profiles import PROFILES, get_profile
 from sagaforge.settings import ENV_PREFIX, Settings, describe_settings, load_settings
+from tests.test_handles import Handle
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -63,6 +68,9 @@ def test_every_profile_is_documented() -> None:
         ("TURN_DEADLINE_S", "0"),
         ("UPLOAD_MAX_BYTES", "100 MB"),
         ("CORS_ORIGINS", '["*"]'),
+        ("IMAGE_BACKENDS", '["midjourney"]'),
+        ("IMAGE_BACKENDS", '["comfyui"]'),
+        ("IMAGE_BACKENDS", "engine"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -108,6 +116,29 @@ def test_origins_that_are_no_json_are_told(monkeypatch: pytest.MonkeyPatch, valu
     monkeypatch.setenv("SAGAFORGE_CORS_ORIGINS", value)
     with pytest.raises(InvalidInput, match="SAGAFORGE_CORS_ORIGINS"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("environment", "order"),
+    [
+        ({}, ("engine",)),
+        ({"COMFYUI_API_URL": "http://127.0.0.1:8188"}, ("comfyui", "engine")),
+        ({"SAGAFORGE_COMFYUI_API_URL": "http://127.0.0.1:8188"}, ("comfyui", "engine")),
+        ({"COMFYUI_API_URL": "http://a", "SAGAFORGE_IMAGE_BACKENDS": '["engine", "comfyui"]'}, ("engine", "comfyui")),
+        ({"COMFYUI_API_URL": "http://a", "SAGAFORGE_IMAGE_BACKENDS": '["comfyui"]'}, ("comfyui",)),
+    ],
+)
+def test_what_paints_follows_the_settings(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], order: tuple[str, ...]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.image_order == order
+    made = image_backend(settings, Handle())  # type: ignore[arg-type]
+    assert isinstance(
+        made, {"engine": ImageClient, "comfyui": ComfyUI}[order[0]] if len(order) == 1 else OrderedBackends
+    )
 
 
 def test_good_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

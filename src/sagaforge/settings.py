@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from sagaforge.errors import InvalidInput
@@ -48,16 +48,16 @@ class Settings(BaseSettings):
     image_deadline_s: float = Field(
         300.0, gt=0, description="Longest the pictures of one request may take, the model's start included."
     )
-    image_backends: tuple[Literal["engine", "comfyui"], ...] = Field(
-        (),
-        description="What paints, best first, as JSON. None: the ComfyUI server if there is one, and the engine.",
-    )
     comfyui_api_url: str | None = Field(
         None,
         validation_alias=AliasChoices("comfyui_api_url", "SAGAFORGE_COMFYUI_API_URL", "COMFYUI_API_URL"),
         description="A ComfyUI server that paints, for example http://127.0.0.1:8188.",
     )
     comfyui_checkpoint: str = Field("sd_xl_base_1.0.safetensors", description="The model's file name on that server.")
+    image_backends: tuple[Literal["engine", "comfyui"], ...] = Field(
+        (),
+        description="What paints, best first, as JSON. None: the ComfyUI server if there is one, and the engine.",
+    )
     upload_deadline_s: float = Field(300.0, gt=0, description="Longest an upload may take to be chunked and indexed.")
     upload_memory_bytes: int = Field(
         2048 * MIB, ge=256 * MIB, description="Memory that ingesting one upload may use, in bytes."
@@ -79,18 +79,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is no exact origin; write scheme://host[:port], and nothing after it")
         return value
 
+    @field_validator("image_backends")
+    @classmethod
+    def _comfyui_has_an_address(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "comfyui" in value and not info.data.get("comfyui_api_url"):
+            raise ValueError("names comfyui: set SAGAFORGE_COMFYUI_API_URL too")
+        return value
+
     @field_validator("api_key")
     @classmethod
     def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("must have at least 16 characters; `openssl rand -hex 24` makes one")
         return value
-
-    @model_validator(mode="after")
-    def _comfyui_has_an_address(self) -> Settings:
-        if "comfyui" in self.image_backends and self.comfyui_api_url is None:
-            raise ValueError("image_backends names comfyui: set SAGAFORGE_COMFYUI_API_URL too")
-        return self
 
     @property
     def image_order(self) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ def load_settings(**overrides: Any) -> Settings:
         # pydantic-settings names the field only in its message, and never shows the value.
         found = re.search(r'field "(\w+)"', str(exc))
         variable = f"{ENV_PREFIX}{found[1].upper()}" if found else f"one of the {ENV_PREFIX}… variables"
-        raise InvalidInput(f'Wrong settings: {variable}: must be JSON: ["https://studio.example"]') from exc
+        raise InvalidInput(f'Wrong settings: {variable}: must be JSON, such as ["one", "another"]') from exc
 
 
 @dataclass(frozen=True)

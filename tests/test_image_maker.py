@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from PIL import Image
+from torch.nn import Linear
 
 from sagaforge.deployments.diffusion.adapters import Adapter
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
@@ -152,6 +154,19 @@ async def test_a_closed_maker_fails_what_it_has_not_finished(folder: Path) -> No
     with pytest.raises(Unavailable):
         await task
     assert not await maker.is_ready()
+
+
+async def test_a_quantized_model_paints_nearly_the_same_with_adapters_too(folder: Path) -> None:
+    pictures = []
+    for quantized in (False, True):
+        model = ImageModel("tiny", str(folder), quantized=quantized)
+        maker = ImageMaker(model, EngineLimits(), lambda name: lora_files(1)["kohya"])
+        _, made = await make(maker, replace(SPEC, adapters=(("ink", 1.0),)))
+        kinds = {type(module.weight).__name__ for module in maker._pipeline.unet.modules() if type(module) is Linear}
+        assert kinds == {"Int8Tensor" if quantized else "Parameter"}
+        maker.close()
+        pictures.append(np.asarray(Image.open(io.BytesIO(made.image))).astype(int))
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 4
 
 
 def test_models_that_can_not_be_loaded_say_why(tmp_path: Path, folder: Path) -> None:

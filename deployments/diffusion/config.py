@@ -16,6 +16,7 @@ class ImageModel:
     source: a folder as `save_pretrained` writes it, a `.safetensors` checkpoint, or a hub name. dtype: torch's name.
     offload: keep parts of the UNet in the machine's memory while others work (slower, a fraction of the memory).
     tiled_decoding: the VAE works in tiles and slices. compiled: the UNet is compiled at its first call for each shape.
+    quantized: the UNet's matrices are 8-bit integers, a quarter of the memory of float32, unfolded for each product.
     """
 
     model_id: str
@@ -25,6 +26,7 @@ class ImageModel:
     offload: bool = False
     tiled_decoding: bool = False
     compiled: bool = False
+    quantized: bool = False
     fused_projections: bool = False
 
 

@@ -57,6 +57,11 @@ def load_pipeline(model: ImageModel) -> Any:
             module.eval().requires_grad_(False)
     if dtype == torch.float16 and pipeline.vae.config.force_upcast:
         pipeline.vae.to(torch.float32)  # SDXL's own VAE overflows in half precision
+    if model.quantized:
+        # Prints a page about GPU kernels when it is imported: only where it is wanted.
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        quantize_(pipeline.unet, Int8WeightOnlyConfig())
     if model.offload:
         for part in PARTS:
             if (module := getattr(pipeline, part, None)) is not None:

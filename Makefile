@@ -17,7 +17,9 @@ UV := UV_LINK_MODE=copy $(BIN)/uv
 TORCH_BACKEND := $(if $(filter cpu,$(BACKEND)),--torch-backend cpu,)
 endif
 
-.PHONY: serve test test-unit check format score bench lock clean help
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+.PHONY: serve test test-unit browser check format score bench lock clean help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +32,11 @@ test: $(STAMP) ## Run every test (integration tests share one running bundle)
 
 test-unit: $(STAMP) ## Run the tests that need no bundle: seconds
 	$(BIN)/python -m pytest -m unit
+
+# Debian's own build, so that nothing comes from one host more.
+browser: ## Install Chromium, which the gallery page's tests drive, where apt is there and Chromium is not
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
 check: $(STAMP) ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check .

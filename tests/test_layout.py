@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from sagaforge.http.pages import FILES
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "sagaforge"
 CODE_FOLDERS = ("deployments", "functions", "training", "datasets")
@@ -167,6 +169,7 @@ def test_the_wheel_holds_every_module_the_sample_worlds_and_the_models(tmp_path:
         assert archive.getinfo("sagaforge/models/pocket-llm/model.safetensors").file_size > 1_000_000
     expected = {f"{name.replace('.', '/')}.py" for name in modules()}
     expected = {name.replace(".py", "/__init__.py") if _is_package(name) else name for name in expected}
+    expected |= {f"sagaforge/http/pages/{name}" for name in FILES.values()}
     for folder in ("datasets/samples", "models"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in DATA_SUFFIXES:

@@ -23,6 +23,7 @@ from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Servic
 from sagaforge.functions.lore import UploadedFile
 from sagaforge.http.files import file_response
 from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
+from sagaforge.http.pages import add_pages
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
 from sagaforge.http.strict import StrictRoute
@@ -83,6 +84,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
     )
     app.router.route_class = StrictRoute
     _add_probes(app, readiness)
+    add_pages(app)
     for function in FUNCTIONS:
         app.add_api_route(
             function.route,

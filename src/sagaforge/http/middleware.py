@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sagaforge.errors import Forbidden, SagaForgeError, TooLarge, Unauthorized
+from sagaforge.http.pages import PATHS as PAGE_PATHS
 from sagaforge.http.problems import problem_response
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:\-]{1,64}$")
@@ -66,7 +67,8 @@ class ErrorBoundary:
 class ApiKey:
     """Let a request in that carries the key; without a configured key, only one that comes from this machine.
 
-    The key travels as `Authorization: Bearer <key>` or `X-API-Key: <key>`.
+    The key travels as `Authorization: Bearer <key>` or `X-API-Key: <key>`. The gallery page needs none: a browser
+    that opens a page can't send one; the page asks for it.
     """
 
     def __init__(self, app: ASGIApp, *, key: str | None) -> None:
@@ -82,6 +84,8 @@ class ApiKey:
         if self._key is None:
             if not _is_loopback(scope):
                 raise Forbidden("Without SAGAFORGE_API_KEY the bundle answers this machine only; set a key to open it.")
+            return
+        if scope["path"] in PAGE_PATHS:
             return
         headers = Headers(scope=scope)
         scheme, _, token = headers.get("authorization", "").partition(" ")

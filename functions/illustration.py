@@ -83,7 +83,7 @@ async def picture_of(turn: Turn, world: World, style_preset: str | None, styles:
         parts += [state.location or scene.location or scene.title, scene.atmosphere]
     elif state.location:
         parts.append(state.location)
-    parts += [str(visual.get(key, "")) for key in ("prompt_suffix", "lighting")]
+    parts += [str(visual.get(key, "")) for key in ("base_prompt", "prompt_suffix", "lighting")]
     told = [_short(part) for part in parts if part.strip()]
     prompt = ", ".join(told) or _short(turn.narration)
     return ImageRequest(

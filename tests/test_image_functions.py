@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -137,6 +138,17 @@ async def test_a_failure_keeps_what_was_finished_and_can_be_tried_again(
     check_problem(await client.post("/t2i/generate", json={**PROMPT, "seed": 3, "num_images": 2}), status, code)
     answer = await paint(client, seed=3, num_images=2)
     assert [one["metadata"]["seed"] for one in answer["images"]] == [3, 4]
+
+
+async def test_a_storage_that_takes_nothing_is_told_and_leaves_no_row(client: httpx.AsyncClient, house: House) -> None:
+    """As a full disk, or a bucket that is gone."""
+    blocked = Path(house.storage.root) / "artefacts" / "images"
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("a file where the folder would be")
+    check_problem(await client.post("/t2i/generate", json={**PROMPT, "seed": 3}), 503, "storage_unavailable")
+    assert (await client.get("/images")).json()["images"] == []
+    blocked.unlink()
+    assert (await paint(client, seed=3))["metadata"]["seed"] == 3
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

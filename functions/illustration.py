@@ -11,12 +11,14 @@ from sagaforge.datasets.styles import Styles
 from sagaforge.datasets.worlds import World, WorldStore
 from sagaforge.errors import SagaForgeError
 from sagaforge.functions.images import Studio, stream_image
+from sagaforge.functions.pocket_prompt import has_chinese, pocket_prompt
 from sagaforge.image_schemas import GeneratedImage, IllustratedTurn, ImageRequest
+from sagaforge.profiles import ImageProfile
 from sagaforge.schemas import Turn, TurnEvent, TurnRequest
 
 MAX_PART_CHARS = 200
 # Looks come as free keys; these are said together with what they are of.
-NAMED_LOOKS = {"hair_color": "hair", "eye_color": "eyes"}
+NAMED_LOOKS = {"hair_color": ("hair", "頭髮"), "eye_color": ("eyes", "眼睛")}
 UNSEEN_LOOKS = frozenset({"height", "age"})
 
 
@@ -39,7 +41,7 @@ async def stream_illustrated(
     try:
         world = await worlds.version(turn.game_state.world_id, turn.game_state.world_version)
         painting = stream_image(
-            await picture_of(turn, world, request.style_preset, studio.styles),
+            await picture_of(turn, world, request.style_preset, studio.styles, studio.profile),
             idempotency_key=turn.turn_id,
             studio=studio,
         )
@@ -66,7 +68,9 @@ async def take_illustrated(events: AsyncGenerator[TurnEvent, None]) -> Illustrat
     return IllustratedTurn.model_validate(body)
 
 
-async def picture_of(turn: Turn, world: World, style_preset: str | None, styles: Styles) -> ImageRequest:
+async def picture_of(
+    turn: Turn, world: World, style_preset: str | None, styles: Styles, profile: ImageProfile
+) -> ImageRequest:
     """The request for a picture of a turn: who is spoken to, where, in the world's own look.
 
     The style is the one asked for, or the world's `style_preset` in `[visual_style]` where there is such a one.
@@ -86,6 +90,8 @@ async def picture_of(turn: Turn, world: World, style_preset: str | None, styles:
     parts += [str(visual.get(key, "")) for key in ("base_prompt", "prompt_suffix", "lighting")]
     told = [_short(part) for part in parts if part.strip()]
     prompt = ", ".join(told) or _short(turn.narration)
+    if profile.is_pocket:
+        prompt = pocket_prompt(prompt) or prompt
     return ImageRequest(
         prompt=prompt,
         negative_prompt=str(visual.get("negative_prompt", ""))[:4000] or None,
@@ -106,8 +112,11 @@ def looks(character: Character) -> str:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         if key in UNSEEN_LOOKS or not text:
             continue
-        noun = NAMED_LOOKS.get(key, "")
-        parts.append(f"{text} {noun}" if noun and text.isascii() and noun not in text else text)
+        english, chinese = NAMED_LOOKS.get(key, ("", ""))
+        if has_chinese(text):
+            parts.append(chinese + text)
+        else:
+            parts.append(text if english in text else f"{text} {english}")
     return ", ".join(parts)
 
 

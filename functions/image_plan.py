@@ -1,6 +1,7 @@
 """From what a caller asks to what a back end paints: style, sizes, seeds and adapters resolved, and each picture's id.
 
-Pure. What is resolved decides the picture and its id, so a retry finds what the first attempt made.
+Pure. What is resolved decides the picture and its id, so a retry finds what the first attempt made. The pocket model
+reads no Chinese: it gets what its own words can say of it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sagaforge.datasets.styles import StyleParams, StylePreset
 from sagaforge.deployments.diffusion.image_bytes import decode
 from sagaforge.deployments.diffusion.spec import ImageSpec
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.functions.pocket_prompt import has_chinese, pocket_prompt
 from sagaforge.image_schemas import MAX_SEED, ImageRequest
 from sagaforge.profiles import ImageProfile
 
@@ -60,8 +62,9 @@ def plan(
         raise InvalidInput("A mask needs the image that it belongs to: send `image` too.")
     negative = ", ".join(text for text in (request.negative_prompt, variant.negative_prompt if variant else "") if text)
     width, height = painted(shown, profile)
+    asked = (profile.is_pocket and has_chinese(request.prompt) and pocket_prompt(request.prompt)) or request.prompt
     spec = ImageSpec(
-        prompt=style.resolve(request.prompt, is_pocket=profile.is_pocket) if style else request.prompt,
+        prompt=style.resolve(asked, is_pocket=profile.is_pocket) if style else asked,
         negative_prompt=negative or None,
         width=width,
         height=height,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sagaforge.functions.receipts import read_receipt
 from sagaforge.image_schemas import ImageAnswer, ImageRequest
 from tests.fakes import WORLD_ID, House
 from tests.http_client import check_problem, parse_events
+from tests.turns import take
 
 PROMPT = {"prompt": "a girl with silver hair on a harbour at night", "steps": 3}
 
@@ -286,8 +288,7 @@ async def test_a_turn_is_painted_from_its_world(client: httpx.AsyncClient, house
     assert (await client.get(turn["image"]["image_url"])).status_code == 200
     assert turn["image_problem"] is None
     (spec,) = house.images.specs
-    assert "Keeper of the tide clock" in spec.prompt
-    assert "Old Quay" in spec.prompt
+    assert spec.prompt == "landscape, a harbour", "the pocket model knows no Old Quay"
     plain = (await client.post("/llm/turn", json={**ILLUSTRATED, "generate_image": False})).json()
     assert plain["image"] is None
     assert len(house.images.specs) == 1
@@ -310,6 +311,24 @@ async def test_a_turn_outlives_its_picture(client: httpx.AsyncClient, house: Hou
     house.images.errors.append(Unavailable("no paint"))
     turn = (await client.post("/llm/turn", json=ILLUSTRATED)).json()
     assert (turn["image"], turn["image_problem"]) == (None, "no paint")
+
+
+async def test_larger_models_get_the_worlds_own_words(house: House) -> None:
+    turn = await take(house, "Who winds the clock?", character_id="mara")
+    world = await house.services.worlds.current(WORLD_ID)
+    studio = house.services.studio
+    profile = replace(studio.profile, is_pocket=False)
+    asked = await illustration.picture_of(turn, world, "realistic", studio.styles, profile)
+    assert asked.prompt == "Keeper of the tide clock, Old Quay"
+    assert asked.style_preset == "realistic"
+
+
+async def test_the_pocket_model_is_told_of_chinese_in_its_own_words(client: httpx.AsyncClient, house: House) -> None:
+    metadata = (await paint(client, prompt="銀髮少女，紅色斗篷，夜晚的港口，下雨", style_preset="cyberpunk"))[
+        "metadata"
+    ]
+    assert metadata["prompt"] == "a woman with silver hair, red robe, a harbour, night, rain, cyberpunk"
+    assert (await paint(client, prompt="量子泡沫"))["metadata"]["prompt"] == "量子泡沫"
 
 
 def test_looks_are_told_in_words() -> None:

@@ -50,7 +50,7 @@ class Config:
     rate: float = 6e-4
     dropped: float = 0.1
     snr_cap: float = 5.0
-    average: float = 0.999
+    average: float = 0.997
     warmup_steps: int = 100
     decay_share: float = 0.35
     compile: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
 import json
 import os
@@ -32,6 +33,7 @@ LORE = {
 TIDE, LIGHT = LORE
 STATE = {"session_id": "s1", "world_id": "harbour", "world_version": 3, "scene_id": "quay", "location": "Old Quay"}
 DROP_AFTER_COMMIT = "drop"
+HANG = "hang"
 
 
 def chunk(chunk_id: str) -> dict[str, Any]:
@@ -76,7 +78,11 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
 
 
 class Bundle:
-    """A scripted bundle. `script` says what happens to the next turn requests; after it, everything succeeds."""
+    """A scripted bundle. `script` says what happens to the next turn requests; after it, everything succeeds.
+
+    `pictures`: what follows the `turn` of the next streams that ask for a picture: events, DROP_AFTER_COMMIT, HANG, or
+    seconds to wait.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -85,6 +91,7 @@ class Bundle:
 
     def reset(self) -> None:
         self.script: list[Any] = []
+        self.pictures: list[list[str | float]] = []
         self.requests: list[tuple[str | None, dict[str, Any]]] = []  # (idempotency key, body) of each turn request
         self.turns: dict[str, dict[str, Any]] = {}  # committed, by key
         self.uploads: list[dict[str, Any]] = []
@@ -153,23 +160,21 @@ class Bundle:
             changes = step if isinstance(step, dict) else {}
             told = self.turns.setdefault(idempotency_key, turn(len(self.turns) + 1, body["message"], **changes))
             if body["stream"]:
-                return StreamingResponse(self._events(told, step), media_type="text/event-stream")
+                after = self.pictures.pop(0) if body["generate_image"] else []
+                return StreamingResponse(self._events(told, step, after), media_type="text/event-stream")
             headers = {"content-length": "100000"} if step == DROP_AFTER_COMMIT else None
             return Response(json.dumps(told), headers=headers, media_type="application/json")
 
         return app
 
-    async def _events(self, told: dict[str, Any], step: Any) -> AsyncIterator[str]:
+    async def _events(self, told: dict[str, Any], step: Any, after: list[str | float]) -> AsyncIterator[str]:
         yield event("started", {"session_id": "s1", "turn_id": told["turn_id"]}) + ": keep-alive\n\n"
         yield event("lore", {"chunks": [chunk(key) for key in LORE]})
         yield event("sentence", told["sentences"][0])
         if step == DROP_AFTER_COMMIT:
             raise ConnectionAbortedError("scripted")  # uvicorn closes the connection without the last chunk
-        if step == "hang":
-            try:
-                await asyncio.sleep(30)
-            finally:
-                self.saw_hang_up.set()
+        if step == HANG:
+            await self._hang()
         if step == "restart":
             yield event("sentence", {"text": "This engine dies.", "citations": [], "status": "invented"})
             yield event("restart", {})
@@ -183,6 +188,21 @@ class Bundle:
         for dialogue in told["dialogues"]:
             yield event("dialogue", dialogue)
         yield event("turn", told)
+        for one in after:
+            if one == DROP_AFTER_COMMIT:
+                raise ConnectionAbortedError("scripted")
+            if one == HANG:
+                await self._hang()
+            if isinstance(one, float):
+                await asyncio.sleep(one)
+            else:
+                yield one
+
+    async def _hang(self) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            self.saw_hang_up.set()
 
 
 def event(name: str, data: dict[str, Any]) -> str:
@@ -234,6 +254,7 @@ class Terminal:
         )
         os.close(theirs)
         self._unread = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def until(self, text: str) -> str:
         """What is shown up to `text`; it is consumed."""
@@ -241,7 +262,7 @@ class Terminal:
         while text not in self._unread:
             assert time.monotonic() < deadline, f"no {text!r} in {self._unread!r}"
             if select.select([self._mine], [], [], 0.2)[0]:
-                self._unread += os.read(self._mine, 65536).decode(errors="replace")
+                self._unread += self._decoder.decode(os.read(self._mine, 65536))
         before, _, self._unread = self._unread.partition(text)
         return before
 

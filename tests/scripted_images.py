@@ -67,7 +67,7 @@ def png(seed: int, asked: str = "a lighthouse at dusk") -> bytes:
     return with_receipt(painted(seed), receipt(seed, asked))
 
 
-def _generated(made: Receipt) -> dict[str, Any]:
+def generated(made: Receipt) -> dict[str, Any]:
     shared = ("prompt", "negative_prompt", "seed", "model", "width", "height", "steps", "cfg_scale", "scheduler")
     metadata = {name: getattr(made, name) for name in (*shared, "style_preset")}
     return {
@@ -103,7 +103,7 @@ class ScriptedImages:
 
     def _listed(self, made: Receipt) -> dict[str, Any]:
         more = {"asked": made.request["prompt"], "license": made.license, "watermark": made.watermark}
-        return {**_generated(made), **more, "created_at": MADE.isoformat()}
+        return {**generated(made), **more, "created_at": MADE.isoformat()}
 
     def _add_routes(self, app: FastAPI) -> None:
         @app.post("/t2i/generate")
@@ -170,9 +170,9 @@ class ScriptedImages:
             if step == FAIL:
                 yield event("error", {"code": "deadline_exceeded", "detail": "It took too long.", "request_id": "r1"})
                 return
-            yield event("image", {"image": number, **_generated(one)})
+            yield event("image", {"image": number, **generated(one)})
         yield event("an_event_of_a_newer_bundle", {})
-        images = [_generated(one) for one in made]
+        images = [generated(one) for one in made]
         yield event("done", {**images[0], "images": images})
 
 

@@ -14,6 +14,7 @@ from sagaforge.cli.failures import CliError
 from sagaforge.schemas import TurnRequest
 from tests.scripted_bundle import (
     DROP_AFTER_COMMIT,
+    HANG,
     LIGHT,
     LORE,
     STATE,
@@ -204,7 +205,7 @@ def test_an_unknown_character_names_the_known_ones(bundle: Bundle) -> None:
 
 
 def test_ctrl_c_cancels_one_turn_and_ctrl_d_leaves(bundle: Bundle) -> None:
-    bundle.script = ["hang", problem(409, "conflict", "Another turn was first."), {}]
+    bundle.script = [HANG, problem(409, "conflict", "Another turn was first."), {}]
     terminal = Terminal("play", "harbour")
     try:
         terminal.until("> ")

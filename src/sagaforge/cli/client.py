@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from sagaforge.cli.failures import CliError, from_problem
 from sagaforge.cli.seam import Model, checked, json_object, parsed, seam
+from sagaforge.image_schemas import IllustratedTurn
 from sagaforge.schemas import (
     Chunk,
     Health,
@@ -42,6 +43,7 @@ Event = TypeVar("Event", bound=StreamEvent)
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 TURN_TIMEOUT_S = 150.0  # of silence; beyond the bundle's own deadline (120 s), so that its 504 is what is heard
+PAINT_TIMEOUT_S = 600.0  # of silence: a large model that wakes up is read from disk first, and others may be before us
 UPLOAD_TIMEOUT_S = 600.0  # likewise: the bundle gives ingesting 300 s
 
 
@@ -132,38 +134,44 @@ class Client:
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
-    def take_turn(self, request: TurnRequest, key: str) -> Turn:
+    def take_turn(self, request: TurnRequest, key: str) -> IllustratedTurn:
         body = request_body(request.model_copy(update={"stream": False}))
         for resend in self._attempts():
             with resend:
                 return self._request(
-                    Turn,
+                    IllustratedTurn,
                     "POST",
                     "/llm/turn",
                     json=body,
                     headers={"Idempotency-Key": key},
-                    timeout=httpx.Timeout(TURN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                    timeout=httpx.Timeout(_turn_silence_s(request), connect=CONNECT_TIMEOUT_S),
                 )
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def stream_turn(self, request: TurnRequest, key: str) -> Generator[TurnEvent, None, None]:
-        """The events of a turn up to `turn`. Sent again after a loss, it starts over: a `restart` says so."""
+        """The events of a turn up to `turn`, or to what becomes of its picture if one is asked for.
+
+        Sent again after a loss, it starts over: a `restart` says so. A turn that was told whole by then comes again as
+        it was.
+        """
         body = request_body(request.model_copy(update={"stream": True}))
+        last = ("image", "image_problem") if request.generate_image else ("turn",)
+        silence_s = _turn_silence_s(request)
         is_first = True
         for resend in self._attempts():
             with resend:
                 if not is_first:
                     yield TurnEvent(event="restart", data={})
                 is_first = False
-                yield from self._stream_once(TurnEvent, "/llm/turn", body, key, last="turn", silence_s=TURN_TIMEOUT_S)
+                yield from self._stream_once(TurnEvent, "/llm/turn", body, key, last=last, silence_s=silence_s)
                 return
 
     # --- what turns and pictures share ------------------------------------------------------------------------------
 
     def _stream_once(
-        self, kind: type[Event], path: str, body: dict[str, Any], key: str, *, last: str, silence_s: float
+        self, kind: type[Event], path: str, body: dict[str, Any], key: str, *, last: tuple[str, ...], silence_s: float
     ) -> Iterator[Event]:
-        """The events of one request up to the one named `last`; a stream that ends before it is a lost connection."""
+        """The events of one request up to one named in `last`; a stream that ends before it is a lost connection."""
         known = get_args(kind.model_fields["event"].annotation)
         headers = {"Idempotency-Key": key, "Accept": "text/event-stream"}
         timeout = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
@@ -181,7 +189,7 @@ class Client:
                 if event.event == "error":
                     raise from_problem(event.data)
                 yield event
-                if event.event == last:
+                if event.event in last:
                     return
         raise CliError(
             "the bundle closed the stream before it was done",
@@ -233,6 +241,10 @@ class _Attempt:
 
 def request_body(request: BaseModel) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude_none=True)
+
+
+def _turn_silence_s(request: TurnRequest) -> float:
+    return PAINT_TIMEOUT_S if request.generate_image else TURN_TIMEOUT_S
 
 
 def _is_loopback(host: str) -> bool:

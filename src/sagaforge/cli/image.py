@@ -213,7 +213,7 @@ def _failures(output: Output, stage: str) -> Iterator[None]:
 
 
 def _saved(client: ImageClient, target: Target, image: GeneratedImage, prompt: str) -> dict[str, Any]:
-    url = client.url.rstrip("/") + image.image_url
+    url = client.address(image)
     try:
         path = target.write(f"{slug(prompt)}-{image.metadata.seed}", client.png(image.image_id))
     except CliError as error:

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import httpx
 
-from sagaforge.cli.client import CONNECT_TIMEOUT_S, Client, request_body
+from sagaforge.cli.client import CONNECT_TIMEOUT_S, PAINT_TIMEOUT_S, Client, request_body
 from sagaforge.cli.seam import checked, seam
 from sagaforge.image_schemas import (
+    GeneratedImage,
     ImageDetail,
     ImageList,
     ImageListRequest,
@@ -24,8 +25,6 @@ from sagaforge.image_schemas import (
     StyleList,
 )
 
-PAINT_TIMEOUT_S = 600.0  # of silence: a large model that wakes up is read from disk first, and others may be before us
-
 
 class ImageClient(Client):
     def stream_images(self, request: ImageRequest, key: str) -> Generator[ImageStreamEvent, None, None]:
@@ -34,7 +33,7 @@ class ImageClient(Client):
         for resend in self._attempts():
             with resend:
                 yield from self._stream_once(
-                    ImageStreamEvent, "/t2i/generate", body, key, last="done", silence_s=PAINT_TIMEOUT_S
+                    ImageStreamEvent, "/t2i/generate", body, key, last=("done",), silence_s=PAINT_TIMEOUT_S
                 )
                 return
 
@@ -44,6 +43,9 @@ class ImageClient(Client):
             with resend, seam(self.url):
                 return checked(self._http.get(f"/images/{quote(image_id, safe='')}.png")).content
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def address(self, image: GeneratedImage) -> str:
+        return self.url.rstrip("/") + image.image_url
 
     def images(self, request: ImageListRequest) -> ImageList:
         return self._request(ImageList, "GET", "/images", params=request_body(request))

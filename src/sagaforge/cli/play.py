@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from sagaforge.cli.client import Client
-from sagaforge.cli.failures import CliError
+from sagaforge.cli.failures import CliError, from_problem
+from sagaforge.cli.image_client import ImageClient
 from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url
+from sagaforge.cli.picture_files import decoded
 from sagaforge.cli.screen import Page, Screen, locked_by
-from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnRequest, WorldDetail
+from sagaforge.cli.seam import parsed
+from sagaforge.image_schemas import GeneratedImage, IllustratedTurn
+from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnEvent, TurnRequest, WorldDetail
+
+WAKING = "waking the painter …"  # it sleeps when nobody paints
 
 
 def play(
@@ -24,14 +31,30 @@ def play(
     ] = None,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Show a turn when it is whole.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="The same words for the same moves.")] = None,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Paint the moment after every turn.")] = False,
+    style: Annotated[
+        str | None,
+        typer.Option(help="The pictures' style, instead of the world's; `holodeck image styles` lists them."),
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: JsonFlag = False,
 ) -> None:
     """Play a world in the terminal. Every cited sentence carries a number; /lore shows what it rests on."""
     output = Output(as_json)
     output.session_id = session
-    with output.failures("play"), Client.from_environment(url) as client:
-        game = Game(client, output, character_id=character, session_id=session, is_streaming=not no_stream, seed=seed)
+    with output.failures("play"), ImageClient.from_environment(url) as client:
+        if style is not None and not pictures:
+            raise CliError("--style is about pictures", code="E_INPUT", actions=["Ask for them with --pictures."])
+        game = Game(
+            client,
+            output,
+            character_id=character,
+            session_id=session,
+            is_streaming=not no_stream,
+            seed=seed,
+            has_pictures=pictures,
+            style=style,
+        )
         game.open(world)
         game.run()
         if game.failed is not None:
@@ -43,13 +66,15 @@ class Game:
 
     def __init__(
         self,
-        client: Client,
+        client: ImageClient,
         output: Output,
         *,
         character_id: str | None,
         session_id: str | None,
         is_streaming: bool,
         seed: int | None,
+        has_pictures: bool,
+        style: str | None,
     ) -> None:
         self.client = client
         self.output = output
@@ -58,6 +83,8 @@ class Game:
         self.session_id = session_id
         self.is_streaming = is_streaming
         self.seed = seed
+        self.has_pictures = has_pictures
+        self.style = style
         self.world: WorldDetail | None = None
         self.turn: Turn | None = None
         self.failed: tuple[TurnRequest, str] | None = None  # the last turn if it failed, with its idempotency key
@@ -73,6 +100,12 @@ class Game:
                 f"{world_id} has no character {self.character_id!r}",
                 code="E_NOT_FOUND",
                 actions=["One of: " + ", ".join(known)] if known else ["Leave --character out."],
+            )
+        if self.style is not None and self.style not in {style.style_id for style in self.client.styles().styles}:
+            raise CliError(
+                f"there is no style {self.style!r}",
+                code="E_NOT_FOUND",
+                actions=["`holodeck image styles` shows those there are."],
             )
         if self.session_id is not None:
             self.turn = self.client.last_turn(self.session_id)
@@ -120,8 +153,8 @@ class Game:
         except KeyboardInterrupt:
             if not self.screen.is_interactive:
                 raise
+            self.screen.notice("\nTurn cancelled." if self.failed is not None else "\nCancelled.")
             self.failed = None
-            self.screen.notice("\nTurn cancelled.")
 
     def _command(self, line: str) -> None:
         match line:
@@ -164,6 +197,8 @@ class Game:
                     "character_id": self.character_id,
                     "session_id": self.session_id,
                     "seed": self.seed,
+                    "generate_image": self.has_pictures,
+                    "style_preset": self.style,
                 }
             )
         except ValidationError as error:
@@ -174,33 +209,45 @@ class Game:
     def _send(self, request: TurnRequest, key: str) -> None:
         self.failed = (request, key)
         page = Page(self.screen)
-        with self.screen.waiting("…"):
-            turn = self._stream(request, key, page) if self.is_streaming else self.client.take_turn(request, key)
-        self.turn, self.failed = turn, None
-        self.session_id = self.output.session_id = turn.session_id
-        self._show_whole(turn, page)
+        with self.screen.waiting("…") as now:
+            if self.is_streaming:
+                # Closed at once when Ctrl-C comes, so that the bundle sees the client hang up and stops the engine.
+                with closing(self.client.stream_turn(request, key)) as events:
+                    turn = self._told(events, page)
+                    self._take_in(turn, page)
+                    if request.generate_image:
+                        turn = turn.model_copy(update=self._painted(events, now))
+            else:
+                turn = self.client.take_turn(request, key)
+                self._take_in(turn, page)
+            self._show_picture(turn)
         if self.output.as_json:
             cited = [(number, self._chunk(chunk_id)) for chunk_id, number in self._numbers.items()]
             lore = [{"number": number, **chunk.model_dump(mode="json")} for number, chunk in cited if chunk]
             self.output.result({"message": request.message, **turn.model_dump(mode="json"), "lore": lore})
 
-    def _stream(self, request: TurnRequest, key: str, page: Page) -> Turn:
-        # Closed at once when Ctrl-C comes, so that the bundle sees the client hang up and stops the engine.
-        with closing(self.client.stream_turn(request, key)) as events:
-            for event in events:
-                match event.event:
-                    case "restart":
-                        page.restart()
-                    case "lore":
-                        chunks = [Chunk.model_validate(chunk, extra="ignore") for chunk in event.data["chunks"]]
-                        self._lore.update({chunk.id: chunk for chunk in chunks})
-                    case "sentence":
-                        page.add(Sentence.model_validate(event.data, extra="ignore"))
-                    case "dialogue":
-                        page.add(Dialogue.model_validate(event.data, extra="ignore"))
-                    case "turn":
-                        return Turn.model_validate(event.data, extra="ignore")
-        raise AssertionError("unreachable: a stream ends with its turn or raises")
+    def _told(self, events: Generator[TurnEvent, None, None], page: Page) -> IllustratedTurn:
+        """The turn, told as it comes."""
+        for event in events:
+            match event.event:
+                case "restart":
+                    page.restart()
+                case "lore":
+                    chunks = [Chunk.model_validate(chunk, extra="ignore") for chunk in event.data["chunks"]]
+                    self._lore.update({chunk.id: chunk for chunk in chunks})
+                case "sentence":
+                    page.add(Sentence.model_validate(event.data, extra="ignore"))
+                case "dialogue":
+                    page.add(Dialogue.model_validate(event.data, extra="ignore"))
+                case "turn":
+                    return IllustratedTurn.model_validate(event.data, extra="ignore")
+        raise AssertionError("unreachable: a stream has its turn or raises")
+
+    def _take_in(self, turn: Turn, page: Page) -> None:
+        """The turn is committed: from here on it can't fail any more, whatever becomes of its picture."""
+        self.turn, self.failed = turn, None
+        self.session_id = self.output.session_id = turn.session_id
+        self._show_whole(turn, page)
 
     def _show_whole(self, turn: Turn, page: Page) -> None:
         assert self.world is not None
@@ -208,6 +255,43 @@ class Game:
         self._numbers = page.numbers
         self.screen.arrive(self.world, turn.game_state)
         self.screen.choices(turn.choices)
+
+    def _painted(self, events: Generator[TurnEvent, None, None], now: Callable[[str], None]) -> dict[str, Any]:
+        """What the rest of a stream adds to its turn: `image`, or `image_problem`.
+
+        After a lost connection the turn itself is in there once more, and passed over.
+        """
+        now(WAKING)
+        try:
+            for event in events:
+                match event.event:
+                    case "restart":
+                        now(WAKING)
+                    case "image_step":
+                        now(f"painting … {event.data['done']} of {event.data['total']}")
+                    case "image":
+                        return {"image": parsed(GeneratedImage, json.dumps(event.data))}
+                    case "image_problem":
+                        raise from_problem(event.data)
+        except CliError as error:
+            return {"image_problem": error.message}
+        except KeyboardInterrupt:
+            if not self.screen.is_interactive:
+                raise
+            return {"image_problem": "cancelled"}
+        raise AssertionError("unreachable: a stream ends with its picture, or why there is none, or raises")
+
+    def _show_picture(self, turn: IllustratedTurn) -> None:
+        if turn.image_problem is not None:
+            self.screen.notice(f"There is no picture of this moment: {turn.image_problem}")
+        if turn.image is None:
+            return
+        if self.screen.can_draw:
+            try:
+                self.screen.draw(decoded(self.client.png(turn.image.image_id), "the picture"))
+            except CliError as error:
+                self.screen.notice(f"The picture can't be shown: {error.message}")
+        self.screen.address(self.client.address(turn.image))
 
     def _chunk(self, chunk_id: str) -> Chunk | None:
         """A cited chunk: from the turn's own lore, or (no stream, or a replayed one) asked for."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from sagaforge.cli.half_blocks import COLUMNS, half_blocks
 from sagaforge.cli.output import Output, clean, table
 from sagaforge.schemas import Choice, Chunk, Condition, Dialogue, GameState, SceneSummary, Sentence, Turn, WorldDetail
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PROMPT = "> "
 # Readable on dark and on light ground; a speaker keeps a colour for the whole game, in order of appearance.
@@ -24,7 +29,7 @@ Type what you do or say, or the number of a choice.
   /state    where you are, whom you know, what you carry
   /retry    send a turn that failed once more (it is never taken twice)
   /help     this page
-  /quit     leave (so does Ctrl-D); Ctrl-C cancels a turn that is being told"""
+  /quit     leave (so does Ctrl-D); Ctrl-C cancels a turn that is being told, or its picture"""
 
 Line = Sentence | Dialogue
 
@@ -104,8 +109,14 @@ class Screen:
             self.console.print(Text(PROMPT + clean(line.strip()), style="bold"))
         return line if line else None
 
-    def waiting(self, text: str) -> AbstractContextManager[object]:
-        return self.console.status(text) if self.console.is_terminal and not self.console.quiet else nullcontext()
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Shows `text` at the bottom until this ends, on a terminal. What it yields puts another text there."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield lambda text: None
+            return
+        with self.console.status(text) as status:
+            yield status.update
 
     # --- the world --------------------------------------------------------------------------------------------------
 
@@ -184,6 +195,22 @@ class Screen:
             if not choice.available:
                 text.append(f" (locked: {locked_by(choice)})")
             self.console.print(text)
+
+    # --- its picture ------------------------------------------------------------------------------------------------
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether a picture can be drawn here: with fewer colours, or wrapped, nobody would know it."""
+        console = self.console
+        has_colours = console.color_system in ("256", "truecolor") and not console.no_color
+        return console.is_terminal and not console.quiet and has_colours and console.width >= COLUMNS
+
+    def draw(self, picture: Image.Image) -> None:
+        self.console.print(half_blocks(picture))
+
+    def address(self, url: str) -> None:
+        # Not wrapped: terminals open an address that is whole.
+        self.console.print(Text(f"The picture: {clean(url)}", style="dim"), soft_wrap=True)
 
     # --- what lies behind it ----------------------------------------------------------------------------------------
 

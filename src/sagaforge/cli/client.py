@@ -42,9 +42,9 @@ Event = TypeVar("Event", bound=StreamEvent)
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
-TURN_TIMEOUT_S = 150.0  # of silence; beyond the bundle's own deadline (120 s), so that its 504 is what is heard
+TURN_TIMEOUT_S = 330.0  # of silence; beyond the bundle's own deadline (300 s), so that its 504 is what is heard
 PAINT_TIMEOUT_S = 600.0  # of silence: a large model that wakes up is read from disk first, and others may be before us
-UPLOAD_TIMEOUT_S = 600.0  # likewise: the bundle gives ingesting 300 s
+UPLOAD_TIMEOUT_S = 600.0  # likewise
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.turn_deadline_s,
-        call=lambda request, s, c: illustration.take_illustrated(_stream_turn(request, s, c)),
+        call=lambda request, s, c: illustration.take_illustrated(request, _stream_turn(request, s, c)),
         stream=_stream_turn,
     ),
     Function(

@@ -53,8 +53,8 @@ async def stream_illustrated(
         yield TurnEvent(event="image_problem", data={"code": exc.code, "detail": exc.detail})
 
 
-async def take_illustrated(events: AsyncGenerator[TurnEvent, None]) -> IllustratedTurn:
-    """The committed turn with its picture."""
+async def take_illustrated(request: TurnRequest, events: AsyncGenerator[TurnEvent, None]) -> Turn:
+    """The committed turn, with its picture (`IllustratedTurn`) if the request asks for one."""
     body: dict[str, Any] = {}
     async with aclosing(events) as stream:
         async for event in stream:
@@ -65,7 +65,7 @@ async def take_illustrated(events: AsyncGenerator[TurnEvent, None]) -> Illustrat
             elif event.event == "image_problem":
                 body["image_problem"] = event.data["detail"]
     assert body, "a turn ends with its turn event or raises"
-    return IllustratedTurn.model_validate(body)
+    return (IllustratedTurn if request.generate_image else Turn).model_validate(body)
 
 
 async def picture_of(

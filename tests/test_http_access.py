@@ -26,7 +26,8 @@ from tests.http_client import KEY, check_problem
 async def test_every_route_needs_the_key(open_client: Any, headers: dict[str, Any]) -> None:
     client, _ = await open_client(api_key=KEY)
     paths = [
-        (function.method, function.route.format(world_id="w", chunk_id="c", session_id="s")) for function in FUNCTIONS
+        (function.method, function.route.format(world_id="w", chunk_id="c", session_id="s", image_id="i"))
+        for function in FUNCTIONS
     ]
     for method, path in [*paths, ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nowhere")]:
         response = await client.request(method, path, headers=headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sagaforge.deployments.diffusion.comfyui import ComfyUI
     from tests.comfyui_server import ComfyUIServer
     from tests.fakes import House
+    from tests.scripted_bundle import Bundle
+    from tests.scripted_images import ScriptedImages
 
 # Before anything imports Ray. Else a call of a test's leftover handle, on a thread of its own, starts a cluster while the
 # next test starts its own, and that one fails. What needs a cluster here asks for it.
@@ -106,3 +108,40 @@ def backend(server: ComfyUIServer) -> ComfyUI:
     from tests.comfyui_client import backend_of
 
     return backend_of(server)
+
+
+# --- commands about pictures, against a bundle of scripted answers ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Bundle, ScriptedImages]]:
+    """One server for the module: uvicorn takes its time to start and stop."""
+    from tests.scripted_bundle import serving
+    from tests.scripted_images import ScriptedImages
+
+    with serving() as scripted:
+        yield scripted, ScriptedImages(scripted.app)
+
+
+@pytest.fixture
+def images(served: tuple[Bundle, ScriptedImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedImages:
+    scripted, images = served
+    images.reset()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAGAFORGE_URL", scripted.url)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("SAGAFORGE_API_KEY", raising=False)
+    return images
+
+
+# --- models so small that threads cost more than they bring -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -10,7 +10,6 @@ import os
 import pty
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,12 +18,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Form, Header, Request, UploadFile
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from typer.testing import CliRunner, Result
 
 from sagaforge.cli.main import app
+from tests import loopback
+from tests.loopback import event
 
 LORE = {
     "doc_1@section_1:chunk_1": "Mara keeps the tide clock.",
@@ -205,25 +205,12 @@ class Bundle:
             self.saw_hang_up.set()
 
 
-def event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
 @contextmanager
 def serving() -> Iterator[Bundle]:
-    """A scripted bundle behind a real server on a free loopback port."""
+    """A scripted bundle behind a real server."""
     scripted = Bundle()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        scripted.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(scripted.app, log_level="critical", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
+    with loopback.serving(scripted.app) as scripted.url:
         yield scripted
-        server.should_exit = True
-        thread.join(timeout=10)
 
 
 def holodeck(*args: str, script: str = "", expect: int = 0) -> Result:

@@ -6,15 +6,12 @@ import asyncio
 import base64
 import io
 import json
-import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-import uvicorn
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageFilter
@@ -37,6 +34,8 @@ from sagaforge.image_schemas import (
     StyleSummary,
     UsedAdapter,
 )
+from tests import loopback
+from tests.loopback import event
 
 SIDE = 128
 STEPS = 4
@@ -265,22 +264,9 @@ class Studio:
         yield event("done", {**bodies[0], "images": bodies})
 
 
-def event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
 @contextmanager
 def serving(**options: Any) -> Iterator[Studio]:
-    """A scripted studio behind a real server on a free loopback port."""
+    """A scripted studio behind a real server."""
     studio = Studio(**options)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        studio.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(studio.app, log_level="critical", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
+    with loopback.serving(studio.app) as studio.url:
         yield studio
-        server.should_exit = True
-        thread.join(timeout=10)

@@ -19,7 +19,8 @@ from PIL import Image, ImageFilter
 from sagaforge.deployments.diffusion.watermark import mark
 from sagaforge.functions.receipts import with_receipt
 from sagaforge.image_schemas import Receipt, UsedAdapter
-from tests.scripted_bundle import document, event, holodeck, problem
+from tests.loopback import event
+from tests.scripted_bundle import document, holodeck, problem
 
 SIDE_PX, STEPS = 192, 3
 DROP, HANG, FAIL = "drop", "hang", "fail"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sagaforge.cli.picture_files import slug
-from tests.scripted_bundle import Bundle, Terminal, document, holodeck, problem, serving
+from tests.scripted_bundle import Terminal, document, holodeck, problem
 from tests.scripted_images import (
     DROP,
     FAIL,
@@ -25,24 +24,6 @@ from tests.scripted_images import (
     png,
     saved_as,
 )
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Bundle, ScriptedImages]]:
-    """One server for the module: uvicorn takes its time to start and stop."""
-    with serving() as scripted:
-        yield scripted, ScriptedImages(scripted.app)
-
-
-@pytest.fixture
-def images(served: tuple[Bundle, ScriptedImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedImages:
-    scripted, images = served
-    images.reset()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SAGAFORGE_URL", scripted.url)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("SAGAFORGE_API_KEY", raising=False)
-    return images
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import base64
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +14,8 @@ from PIL import Image
 
 from sagaforge.cli import picture_files
 from sagaforge.cli.picture_files import difference
-from tests.scripted_bundle import Bundle, document, holodeck, serving
+from tests.scripted_bundle import document, holodeck
 from tests.scripted_images import SIDE_PX, ScriptedImages, error_of, image_id, painted, png, receipt, saved_as
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Bundle, ScriptedImages]]:
-    """One server for the module: uvicorn takes its time to start and stop."""
-    with serving() as scripted:
-        yield scripted, ScriptedImages(scripted.app)
-
-
-@pytest.fixture
-def images(served: tuple[Bundle, ScriptedImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedImages:
-    scripted, images = served
-    images.reset()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SAGAFORGE_URL", scripted.url)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("SAGAFORGE_API_KEY", raising=False)
-    return images
-
 
 # --- show ---------------------------------------------------------------------------------------------------------
 

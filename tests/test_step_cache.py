@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +19,7 @@ from tests.tiny_diffusion import make_pipeline
 ASKED = GenerationRequest("a red cat", width=32, height=32, steps=9, guidance_scale=3.0, seed=7)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def inputs_of(unet: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -5,7 +5,7 @@ Replica counts and resources are not here: they live in `serve_config.yaml` (and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +71,16 @@ class Profile:
     retrieve_top_k: int
 
 
+_SDXL = ImageProfile(
+    model=ImageModel("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", device="gpu", dtype="float16"),
+    license="CreativeML-OpenRAIL++-M",
+    max_pixels=1024 * 1024,
+    size_unit=64,
+    shown_side=1024,
+    steps=28,
+    guidance_scale=6.0,
+)
+
 PROFILES: dict[str, Profile] = {
     "pocket": Profile(
         name="pocket",
@@ -135,21 +145,7 @@ PROFILES: dict[str, Profile] = {
             max_num_seqs=128,
             gpu_memory_utilization=0.6,
         ),
-        image=ImageProfile(
-            model=ImageModel(
-                "sdxl",
-                "stabilityai/stable-diffusion-xl-base-1.0",
-                device="gpu",
-                dtype="float16",
-                fused_projections=True,
-            ),
-            license="CreativeML-OpenRAIL++-M",
-            max_pixels=1024 * 1024,
-            size_unit=64,
-            shown_side=1024,
-            steps=28,
-            guidance_scale=6.0,
-        ),
+        image=replace(_SDXL, model=replace(_SDXL.model, fused_projections=True)),
         embedder="BAAI/bge-m3",
         reranker="BAAI/bge-reranker-v2-m3",
         lore_max_lines=24,
@@ -167,21 +163,9 @@ PROFILES: dict[str, Profile] = {
             quantization="awq_marlin",
             gpu_memory_utilization=0.5,
         ),
-        image=ImageProfile(
-            model=ImageModel(
-                "sdxl",
-                "stabilityai/stable-diffusion-xl-base-1.0",
-                device="gpu",
-                dtype="float16",
-                offload=True,
-                tiled_decoding=True,
-            ),
-            license="CreativeML-OpenRAIL++-M",
-            max_pixels=1024 * 1024,
-            size_unit=64,
-            shown_side=1024,
-            steps=28,
-            guidance_scale=6.0,
+        image=replace(
+            _SDXL,
+            model=replace(_SDXL.model, offload=True, tiled_decoding=True),
             limits=EngineLimits(max_rows=4, max_decoded=1),
         ),
         embedder="BAAI/bge-small-en-v1.5",

@@ -1,7 +1,7 @@
 """From what a caller asks to what a back end paints: style, sizes, seeds and adapters resolved, and each picture's id.
 
-Pure. What is resolved decides the picture and its id, so a retry finds what the first attempt made. The pocket model
-reads no Chinese: it gets what its own words can say of it.
+What is resolved decides the picture and its id, so a retry finds what the first attempt made; so do the model's
+weights, because others paint another picture. The pocket model reads no Chinese: it gets what its own words can say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sagaforge.datasets.images import derive_image_id
 from sagaforge.datasets.styles import StyleParams, StylePreset
 from sagaforge.deployments.diffusion.image_bytes import decode
 from sagaforge.deployments.diffusion.spec import ImageSpec
+from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.pocket_prompt import has_chinese, pocket_prompt
 from sagaforge.image_schemas import MAX_SEED, ImageRequest
@@ -130,7 +131,8 @@ def _adapters(
 
 
 def _image_id(spec: ImageSpec, shown: tuple[int, int], profile: ImageProfile) -> str:
-    decisive: dict[str, Any] = {**asdict(spec), "model": profile.model.source, "shown": shown}
+    decisive: dict[str, Any] = {**asdict(spec), "shown": shown}
+    decisive["model"] = model_sha256(profile.model.source) or profile.model.source
     for name in ("image", "mask"):
         decisive[name] = hashlib.sha256(decisive[name]).hexdigest() if decisive[name] else None
     for name in ("preview_every", "deadline_s"):

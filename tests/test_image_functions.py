@@ -18,8 +18,10 @@ from sagaforge.datasets.packs import Character
 from sagaforge.deployments.diffusion import watermark
 from sagaforge.errors import Overloaded, Unavailable
 from sagaforge.functions import illustration, images
+from sagaforge.functions.image_plan import plan
 from sagaforge.functions.receipts import read_receipt
 from sagaforge.image_schemas import ImageAnswer, ImageRequest
+from sagaforge.profiles import get_profile
 from tests.fakes import WORLD_ID, House
 from tests.http_client import check_problem, parse_events
 from tests.turns import take
@@ -124,6 +126,19 @@ async def test_a_retry_gets_the_picture_that_is_there(client: httpx.AsyncClient,
     other = await paint(client, key="k2")
     assert other["image_id"] != first["image_id"]
     assert (await paint(client))["image_id"] != (await paint(client))["image_id"], "without a key the seed is any"
+
+
+def test_other_weights_paint_another_picture(tmp_path: Path) -> None:
+    ids = []
+    for number, weights in enumerate((b"old", b"new", b"old")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "unet.safetensors").write_bytes(weights)
+        pocket = get_profile("pocket").image
+        profile = replace(pocket, model=replace(pocket.model, source=str(folder)))
+        request = ImageRequest(prompt="a harbour", seed=1)
+        ids += [one.image_id for one in plan(request, style=None, profile=profile, adapters=(), idempotency_key=None)]
+    assert ids[0] == ids[2] != ids[1]
 
 
 async def test_the_same_request_twice_at_once_is_stored_once(client: httpx.AsyncClient, house: House) -> None:

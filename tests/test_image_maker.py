@@ -22,10 +22,11 @@ from torch.nn import Linear
 from sagaforge.deployments.diffusion.adapters import Adapter
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.image_bytes import as_png, decode
-from sagaforge.deployments.diffusion.loading import load_pipeline, model_sha256
+from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made, Progress
+from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import InvalidInput, NotFound, TooLarge, Unavailable, UnsupportedType
 from tests.test_adapters import lora_files
 from tests.test_diffusion_engine import picture
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def maker(folder: Path) -> Iterator[ImageMaker]:
+def maker(folder: Path, one_thread: None) -> Iterator[ImageMaker]:
     files = {"ink": lora_files(1)["kohya"], "bad": b"not a file"}
 
     def fetch(name: str) -> bytes:
@@ -50,12 +51,9 @@ def maker(folder: Path) -> Iterator[ImageMaker]:
             raise NotFound(f"There is no adapter {name!r}.")
         return files[name]
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     made = ImageMaker(ImageModel("tiny", str(folder)), EngineLimits(), fetch)
     yield made
     made.close()
-    torch.set_num_threads(before)
 
 
 async def make(maker: ImageMaker, spec: ImageSpec) -> tuple[list[Progress], Made]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +84,3 @@ def _from_file(path: Path, dtype: torch.dtype) -> Any:
         is_xl = any(key.startswith("conditioner.embedders.1") for key in file.keys())  # noqa: SIM118
     kind: Any = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     return kind.from_single_file(str(path), torch_dtype=dtype)
-
-
-def model_sha256(source: str) -> str | None:
-    """One hash for all weights of a local model, by the hashes of its files; None for a hub name."""
-    path = Path(source)
-    if path.is_file():
-        return _hash([path])
-    return _hash(sorted(path.rglob("*.safetensors"))) if path.is_dir() else None
-
-
-def _hash(paths: Iterable[Path]) -> str:
-    whole = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()

@@ -15,10 +15,11 @@ from sagaforge.deployments.diffusion.adapters import Adapter, Stack
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode
-from sagaforge.deployments.diffusion.loading import load_pipeline, model_sha256
+from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress
+from sagaforge.deployments.diffusion.weights import model_sha256
 
 logger = logging.getLogger(__name__)
 

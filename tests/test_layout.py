@@ -120,7 +120,7 @@ HEAVY_PARTS = {
     "training.pocket_sdxl": (
         "album", "canvas", "drawing", "export", "features", "figure", "finish", "fit", "head", "houses", "indoors",
         "items", "judge", "models", "nature", "optimizers", "painter", "palette", "reader", "sheet", "sky", "towns", "train",
-        "train_vae", "wilds",
+        "train_text", "train_vae", "wilds",
     ),
 }  # fmt: skip
 HEAVY = {f"sagaforge.{part}.{name}" for part, names in HEAVY_PARTS.items() for name in names}

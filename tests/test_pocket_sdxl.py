@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +14,28 @@ import torch
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made
-from sagaforge.training.pocket_sdxl import album, export, judge, models, train, train_vae
+from sagaforge.training import runs
+from sagaforge.training.pocket_sdxl import album, export, judge, models, train, train_text, train_vae
 from sagaforge.training.pocket_sdxl.captions import caption
-from sagaforge.training.pocket_sdxl.optimizers import KernelMuon
+from sagaforge.training.pocket_sdxl.optimizers import KernelMuon, make_optimizers
 from sagaforge.training.pocket_sdxl.scenes import draw_scenes, is_held_out
 
 NUM_DRAWN = 16
+KEY = "final_layer_norm.weight"
 MAX_PARAMETERS = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A run of some seconds, resumed once."""
-    before = torch.get_num_threads()
     folder = tmp_path_factory.mktemp("run")
     album.make_album(folder / "album", NUM_DRAWN, seed=1, processes=1)
     train_vae.train(train_vae.Config(str(folder), minutes=0.02, threads=1, batch=4))
+    for minutes in (0.02, 0.04):
+        train_text.train(train_text.Config(str(folder), minutes=minutes, threads=1, batch=4))
     for minutes in (0.03, 0.06):
         train.train(train.Config(str(folder), minutes=minutes, threads=1, batch=4, num_scored=2))
-    yield folder
-    torch.set_num_threads(before)
+    return folder
 
 
 def test_an_album_is_drawn_once_and_gives_its_scenes_again(run: Path) -> None:
@@ -52,6 +53,49 @@ def test_a_run_goes_on_where_it_stopped(run: Path) -> None:
     assert scores[1]["step"] > scores[0]["step"]
     assert (run / "vae.png").exists()
     assert len(list((run / "samples").iterdir())) == 2
+
+
+def test_the_text_encoders_are_frozen_as_captions_taught_them(run: Path) -> None:
+    taught = torch.load(run / "text.pt", weights_only=True)["model"]
+    assert all(name.startswith(("text_encoder", "query", "by_")) for name in taught)
+    pipeline = judge.load_run(run)
+    assert torch.equal(pipeline.text_encoder.state_dict()[KEY], taught[f"text_encoder.{KEY}"])
+    assert set(torch.load(run / "checkpoint.pt", weights_only=True)["model"]) == set(pipeline.unet.state_dict())
+
+
+def test_labels_are_of_what_a_caption_names() -> None:
+    scene = next(scene for scene in draw_scenes(3) if len(scene.characters) == 2)
+    labels = dict(zip(train_text.ATTRIBUTES, train_text.labels_of(scene, {"place", "hair2"}), strict=True))
+    assert labels.pop("place") == train_text.ATTRIBUTES["place"].index(scene.place)
+    assert labels.pop("hair2") == train_text.ATTRIBUTES["hair"].index(scene.characters[1].hair)
+    assert set(labels.values()) == {train_text.UNNAMED}
+
+
+def test_captions_alone_teach_words() -> None:
+    """In some dozens of steps the loss falls by a third: places and styles are found."""
+    torch.manual_seed(1)
+    rng = random.Random(1)
+    asked = [(scene, caption(scene, rng)) for scene in itertools.islice(draw_scenes(1), 64)]
+    tokenizer = models.make_tokenizer([worded.text for _, worded in asked])
+    reading = train_text.Reading(*models.make_text_encoders(tokenizer))
+    optimizers = make_optimizers(reading, matrix_rate=5e-3, rate=2e-3)
+    batch = train_text.make_batch(tokenizer, asked)
+    losses = []
+    for _ in range(25):
+        loss = train_text.loss_of(reading, *batch)
+        loss.backward()
+        losses.append(loss.item())
+        runs.step_at(reading, optimizers, runs.full_rates(optimizers), 1.0)
+    assert losses[-1] < 0.67 * losses[0]
+
+
+def test_figures_and_their_eyes_count_for_more() -> None:
+    assert set(train.stress_of("empty").unique().tolist()) == {1.0}
+    left, right = train.stress_of("left"), train.stress_of("right")
+    assert torch.equal(left, right.flip(1))
+    assert left[8, 4] == train.FIGURE_STRESS
+    portrait = train.stress_of("portrait")
+    assert int((portrait == train.EYE_STRESS).sum()) == 4
 
 
 async def test_what_is_exported_paints(run: Path, tmp_path: Path) -> None:

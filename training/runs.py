@@ -76,6 +76,18 @@ def take_gradients(master: nn.Module, fast: nn.Module) -> None:
         quick.grad = None
 
 
+def step_at(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], rates: Sequence[Sequence[float]], share: float
+) -> None:
+    """Step a model's weights by their gradients at that share of the full rates; the gradients are used up."""
+    nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+    for optimizer, full in zip(optimizers, rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate * share
+        optimizer.step()
+    model.zero_grad()
+
+
 def take_step(
     master: nn.Module,
     fast: nn.Module,
@@ -84,11 +96,7 @@ def take_step(
     share: float,
 ) -> None:
     """Step the master's weights at that share of the full rates, and copy them to `fast`."""
-    nn.utils.clip_grad_norm_(master.parameters(), MAX_GRADIENT_NORM)
-    for optimizer, full in zip(optimizers, rates, strict=True):
-        for group, rate in zip(optimizer.param_groups, full, strict=True):
-            group["lr"] = rate * share
-        optimizer.step()
+    step_at(master, optimizers, rates, share)
     with torch.no_grad():
         for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
             quick.copy_(slow)

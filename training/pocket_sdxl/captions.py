@@ -18,6 +18,8 @@ _FRAME_WORDS = (
     " right portrait picture scene view skin inside during while it from outside windows sky eyed dressed clothes"
 ).split()
 
+STRANGERS_SHARE = 0.15
+
 
 @dataclass
 class Caption:
@@ -56,6 +58,17 @@ def caption(scene: Scene, rng: random.Random) -> Caption:
     if rng.random() < 0.25:
         text = text[0].upper() + text[1:]
     return Caption(text, writer.named)
+
+
+def with_strangers(worded: Caption, rng: random.Random) -> Caption:
+    """Now and then with names in it that nobody knows: a world's own words must not lead a model astray."""
+    if rng.random() >= STRANGERS_SHARE:
+        return worded
+    parts = worded.text.split(", ")
+    for _ in range(rng.randint(1, 2)):
+        name = "".join(rng.choice("bdfghklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(1, 3)))
+        parts.insert(rng.randint(0, len(parts)), f"{rng.choice(('', 'the ', 'of ', 'in '))}{name}{rng.choice('nrsl')}")
+    return Caption(", ".join(parts), worded.named)
 
 
 def words_of(text: str) -> list[str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from sagaforge.training.pocket_sdxl import judge
-from sagaforge.training.pocket_sdxl.train import Painter, latent_scale
+from sagaforge.training.pocket_sdxl.train import latent_scale
 
 
 def export(run: Path, target: Path) -> None:
     """Write all parts beside the target, then replace its files one by one; its card stays."""
     pipeline = judge.load_run(run)
-    Painter(pipeline).load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["average"])
+    pipeline.unet.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["average"])
     latents = torch.load(run / "latents.pt", weights_only=True)["latents"]
     pipeline.vae.register_to_config(scaling_factor=latent_scale(latents))
     pipeline.to(torch.float16)

@@ -3,7 +3,8 @@
     PYTHONPATH=src python -m sagaforge.training.pocket_sdxl.judge --model models/pocket-sdxl --count 200
 
 Prompts are captions of held-out scenes: they combine what training never saw together. Beside the model stand one
-without training and the drawings themselves, so that chance and the reader's own faults can be seen.
+without training and the drawings themselves, so that chance and the reader's own faults can be seen. The style presets
+are judged on portraits whose captions name no style: each with every preset, from the same seed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,38 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from sagaforge.datasets.styles import shipped_styles
 from sagaforge.training.pocket_sdxl import models, reader
-from sagaforge.training.pocket_sdxl.captions import caption
+from sagaforge.training.pocket_sdxl.captions import Caption, caption
 from sagaforge.training.pocket_sdxl.drawing import draw
 from sagaforge.training.pocket_sdxl.scenes import Scene, draw_scenes
 
 STEPS, GUIDANCE = 14, 4.0
 PAINTED_AT_ONCE = 8
 SEED = 7
+NUM_RESTYLED = 20
+# What each shipped preset should look like.
+PRESETS = {
+    "anime_style": "cel",
+    "anime_portrait": "cel",
+    "fantasy_art": "watercolour",
+    "realistic": "soft",
+    "cyberpunk": "neon",
+}
+Case = tuple[Scene, str, set[str]]
 
 
 def load_run(run: Path) -> Any:
-    """A run's tokenizer and autoencoder, with a UNet and text encoders that know nothing yet."""
+    """A run's tokenizer, autoencoder and text encoders, as taught, with a UNet that knows nothing yet."""
     autoencoder = models.make_autoencoder()
     autoencoder.load_state_dict(torch.load(run / "vae.pt", weights_only=True)["model"])
-    return models.make_pipeline(CLIPTokenizer.from_pretrained(run / "tokenizer"), autoencoder)
+    pipeline = models.make_pipeline(CLIPTokenizer.from_pretrained(run / "tokenizer"), autoencoder)
+    taught = torch.load(run / "text.pt", weights_only=True)["model"]
+    for name in ("text_encoder", "text_encoder_2"):
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): value for key, value in taught.items() if key.startswith(prefix)}
+        getattr(pipeline, name).load_state_dict(own)
+    return pipeline
 
 
 def fresh_parts(pipeline: Any) -> Any:
@@ -48,7 +67,7 @@ def fresh_parts(pipeline: Any) -> Any:
     }, add_watermarker=False)  # fmt: skip
 
 
-def cases(count: int) -> list[tuple[Scene, str, set[str]]]:
+def cases(count: int) -> list[Case]:
     """Scenes that training never saw, a prompt for each and what the prompt names."""
     rng = random.Random(SEED)
     out = []
@@ -56,6 +75,26 @@ def cases(count: int) -> list[tuple[Scene, str, set[str]]]:
         worded = caption(scene, rng)
         out.append((scene, worded.text, worded.named))
     return out
+
+
+def restyled(count: int) -> dict[str, list[Case]]:
+    """The same unseen portraits under every style preset: what they show should stay, their style should be its."""
+    rng = random.Random(SEED)
+    plain: list[tuple[Scene, Caption]] = []
+    for scene in draw_scenes(SEED, held_out=True):
+        worded = caption(scene, rng)
+        if scene.composition == "portrait" and "style" not in worded.named:
+            plain.append((scene, worded))
+        if len(plain) == count:
+            break
+    styles = shipped_styles()
+    return {
+        preset: [
+            (replace(scene, style=style), styles[preset].resolve(worded.text, is_pocket=True), worded.named | {"style"})
+            for scene, worded in plain
+        ]
+        for preset, style in PRESETS.items()
+    }
 
 
 @torch.inference_mode()
@@ -75,7 +114,7 @@ def paint(pipeline: Any, prompts: list[str]) -> list[np.ndarray]:
     return pictures
 
 
-def shares(pictures: list[np.ndarray], asked: list[tuple[Scene, str, set[str]]]) -> dict[str, float]:
+def shares(pictures: list[np.ndarray], asked: list[Case]) -> dict[str, float]:
     """Of what the prompts name, the share that the pictures show: by attribute, and in all."""
     right: Counter[str] = Counter()
     named: Counter[str] = Counter()
@@ -98,11 +137,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--restyled", type=int, default=NUM_RESTYLED, help="portraits painted in every style preset")
     arguments = parser.parse_args()
     pipeline: Any = StableDiffusionXLPipeline.from_pretrained(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
     asked = cases(arguments.count)
     print("the model", json.dumps(score(pipeline, arguments.count)[1]))
+    for preset, same in restyled(arguments.restyled).items():
+        print(f"as {preset}", json.dumps(shares(paint(pipeline, [prompt for _, prompt, _ in same]), same)))
     print("the drawings", json.dumps(shares([draw(scene, models.SIZE) for scene, _, _ in asked], asked)))
     print("untrained", json.dumps(score(fresh_parts(pipeline), arguments.count)[1]))
     # What the pictures of other prompts would get: the share that is right by chance.

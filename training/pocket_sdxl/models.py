@@ -104,6 +104,11 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     )
 
 
+def make_text_encoders(tokenizer: CLIPTokenizer) -> tuple[Any, Any]:
+    config = text_config(tokenizer)
+    return CLIPTextModel(config), CLIPTextModelWithProjection(config)
+
+
 def make_scheduler() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(
         num_train_timesteps=1000,
@@ -119,11 +124,11 @@ def make_scheduler() -> DPMSolverMultistepScheduler:
 
 def make_pipeline(tokenizer: CLIPTokenizer, autoencoder: Any = None) -> Any:
     """All parts with fresh weights, but for the autoencoder's where one is given."""
-    config = text_config(tokenizer)
+    text_encoder, text_encoder_2 = make_text_encoders(tokenizer)
     pipeline: Any = StableDiffusionXLPipeline(
         vae=autoencoder or make_autoencoder(),
-        text_encoder=CLIPTextModel(config),
-        text_encoder_2=CLIPTextModelWithProjection(config),
+        text_encoder=text_encoder,
+        text_encoder_2=text_encoder_2,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=make_unet(),

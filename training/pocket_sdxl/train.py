@@ -1,10 +1,10 @@
-"""Train the pocket SDXL's UNet and text encoders on an album, after its autoencoder. Resumes; the clock rules the rate.
+"""Train the pocket SDXL's UNet on an album, after its autoencoder and its text encoders. The clock rules the rate.
 
     PYTHONPATH=src python -m sagaforge.training.pocket_sdxl.train --run /tmp/pocket_sdxl_run --minutes 120
 
 The pictures go through the autoencoder once; a caption is worded anew each time. Every few minutes the run saves
-`checkpoint.pt`, a grid of what it paints for prompts that it never saw (`samples/`), and what the reader finds right in
-them (`scores.jsonl`). Export with `…pocket_sdxl.export`.
+`checkpoint.pt`, from which it resumes, a grid of what it paints for prompts that it never saw (`samples/`), and what
+the reader finds right in them (`scores.jsonl`). Export with `…pocket_sdxl.export`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from torch import nn
 from sagaforge.training import runs
 from sagaforge.training.pocket_sdxl import judge, models
 from sagaforge.training.pocket_sdxl.album import Album
-from sagaforge.training.pocket_sdxl.captions import caption
+from sagaforge.training.pocket_sdxl.captions import caption, with_strangers
+from sagaforge.training.pocket_sdxl.figure import FRAMES
 from sagaforge.training.pocket_sdxl.optimizers import make_optimizers
-from sagaforge.training.pocket_sdxl.scenes import Scene, draw_scenes
+from sagaforge.training.pocket_sdxl.scenes import COMPOSITIONS
 from sagaforge.training.pocket_sdxl.train_vae import to_tensor
 
 ENCODED_AT_ONCE = 64
-NUM_WORDED = 20_000
-STRANGERS_SHARE = 0.15
 NUM_MEASURED = 2000
+FIGURE_STRESS, EYE_STRESS = 3.0, 8.0
+# Where eyes are in units of half a head, from its middle.
+EYE_X, EYE_Y, EYE_RADIUS = 0.41, 0.3, 0.25
 
 
 @dataclass(frozen=True)
@@ -60,26 +62,18 @@ class Config:
     num_scored: int = 200
 
 
-class Painter(nn.Module):
-    """What learns: both text encoders and the UNet."""
+@torch.no_grad()
+def conditions(pipeline: Any, tokens: torch.Tensor) -> dict[str, Any]:
+    """What the UNet is given of texts, as StableDiffusionXLPipeline makes it; the text encoders are frozen, as SDXL's.
 
-    def __init__(self, pipeline: Any) -> None:
-        super().__init__()
-        self.text_encoder = pipeline.text_encoder
-        self.text_encoder_2 = pipeline.text_encoder_2
-        self.unet = pipeline.unet
-
-    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Predicted velocity, [n, channels, height, width]; conditioned as StableDiffusionXLPipeline does it."""
-        first = self.text_encoder(tokens, output_hidden_states=True)
-        second = self.text_encoder_2(tokens, output_hidden_states=True)
-        size = torch.tensor([[models.SIZE, models.SIZE, 0, 0, models.SIZE, models.SIZE]], dtype=noisy.dtype)
-        return self.unet(
-            noisy,
-            timesteps,
-            encoder_hidden_states=torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1),
-            added_cond_kwargs={"text_embeds": second.text_embeds, "time_ids": size.expand(len(noisy), -1)},
-        ).sample
+    tokens: [n, length].
+    """
+    first = pipeline.text_encoder(tokens, output_hidden_states=True)
+    second = pipeline.text_encoder_2(tokens, output_hidden_states=True)
+    states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).to(torch.bfloat16)
+    size = torch.tensor([[models.SIZE, models.SIZE, 0, 0, models.SIZE, models.SIZE]], dtype=torch.bfloat16)
+    pooled = {"text_embeds": second.text_embeds.to(torch.bfloat16), "time_ids": size.expand(len(tokens), -1)}
+    return {"encoder_hidden_states": states, "added_cond_kwargs": pooled}
 
 
 @torch.no_grad()
@@ -102,17 +96,34 @@ def latent_scale(latents: torch.Tensor) -> float:
     return 1 / float(latents[:: max(1, len(latents) // NUM_MEASURED)].float().std())
 
 
+def stress_of(composition: str) -> torch.Tensor:
+    """What the error of each latent counts, [height, width]: figures, and their eyes where a portrait shows them, are
+    small and yet most of what captions name."""
+    cells = models.SIZE // models.FACTOR
+    centres = (torch.arange(cells) + 0.5) * models.FACTOR
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    stress = torch.ones(cells, cells)
+    for frame in FRAMES[composition]:
+        right, down = (x - frame.x) / frame.r, (y - frame.y) / frame.r
+        stress[(right.abs() < 1.4) & (down > -1.5) & (down < 6.6)] = FIGURE_STRESS
+        if composition == "portrait":
+            stress[((right.abs() - EYE_X).abs() < EYE_RADIUS) & ((down - EYE_Y).abs() < EYE_RADIUS)] = EYE_STRESS
+    return stress
+
+
 def loss_of(
-    painter: Painter, clean: torch.Tensor, noise: torch.Tensor, share: torch.Tensor, timesteps: torch.Tensor,
-    tokens: torch.Tensor, snr_cap: float,
+    unet: Any, clean: torch.Tensor, noise: torch.Tensor, share: torch.Tensor, timesteps: torch.Tensor,
+    given: dict[str, Any], stress: torch.Tensor, snr_cap: float,
 ) -> torch.Tensor:  # fmt: skip
     """Squared error of the velocity (arXiv 2202.00512), weighted by the capped signal to noise (arXiv 2303.09556).
 
-    share: ᾱ of each, [n]; clean, noise: [n, channels, height, width].
+    share: ᾱ of each, [n]; clean, noise: [n, channels, height, width]; given: of `conditions`; stress: [n, height,
+    width].
     """
     signal, rest = (value.sqrt()[:, None, None, None].to(clean.dtype) for value in (share, 1 - share))
-    predicted = painter(signal * clean + rest * noise, timesteps, tokens).float()
-    errors = (predicted - (signal * noise - rest * clean).float()).square().mean(dim=(1, 2, 3))
+    predicted = unet(signal * clean + rest * noise, timesteps, **given).sample.float()
+    squares = (predicted - (signal * noise - rest * clean).float()).square().mean(dim=1)
+    errors = (squares * stress).mean(dim=(1, 2)) / stress.mean()
     snr = share / (1 - share)
     return (errors * snr.clamp(max=snr_cap) / (snr + 1)).mean() / 0.5
 
@@ -122,18 +133,12 @@ def train(config: Config) -> None:
     torch.manual_seed(config.seed)
     run = Path(config.run)
     album = Album(run / "album")
-    if not (run / "tokenizer").exists():
-        rng = random.Random(config.seed)
-        texts = [
-            caption(scene, rng).text for scene, _ in zip(draw_scenes(config.seed), range(NUM_WORDED), strict=False)
-        ]
-        models.make_tokenizer(texts).save_pretrained(run / "tokenizer")
     pipeline = judge.load_run(run)
     latents = encoded(run, album, pipeline.vae)
     scale = latent_scale(latents)
     pipeline.vae.register_to_config(scaling_factor=scale)
 
-    master = Painter(pipeline)
+    master = pipeline.unet
     average = {name: value.clone() for name, value in master.state_dict().items()}
     optimizers = make_optimizers(master, matrix_rate=config.matrix_rate, rate=config.rate)
     rates = runs.full_rates(optimizers)
@@ -145,32 +150,35 @@ def train(config: Config) -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
-    fast = Painter(judge.fresh_parts(pipeline)).to(dtype=torch.bfloat16)
-    fast.unet.to(memory_format=torch.channels_last)
+    fast = models.make_unet().to(dtype=torch.bfloat16, memory_format=torch.channels_last)
     # PyTorch's fused attention goes backward slowly on a CPU: without it a step takes two thirds of the time.
-    fast.unet.set_attn_processor(AttnProcessor())
-    for encoder in (fast.text_encoder, fast.text_encoder_2):
-        encoder.set_attn_implementation("eager")
+    fast.set_attn_processor(AttnProcessor())
     fast.load_state_dict(master.state_dict())
     fast.train()
     print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
     compute = torch.compile(loss_of) if config.compile else loss_of
 
     shares = pipeline.scheduler.alphas_cumprod
+    stresses = {composition: stress_of(composition) for composition in COMPOSITIONS}
     rng, drawn = random.Random(f"{config.seed}-{step}"), torch.Generator().manual_seed(config.seed + step)
     clock = runs.Clock(config.minutes, spent)
     last_save = last_score = seen_at = time.time()
     seen = 0.0
     for progress in clock.steps():
         chosen = [rng.randrange(len(album)) for _ in range(config.batch)]
-        texts = ["" if rng.random() < config.dropped else _worded(album.scenes[n], rng) for n in chosen]
+        texts = [
+            "" if rng.random() < config.dropped else with_strangers(caption(album.scenes[n], rng), rng).text
+            for n in chosen
+        ]
         tokens = pipeline.tokenizer(
             texts, padding="max_length", truncation=True, max_length=models.MAX_TOKENS, return_tensors="pt"
         ).input_ids
         clean = (latents[chosen].float() * scale).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
         noise = torch.randn(clean.shape, generator=drawn).to(torch.bfloat16)
         timesteps = torch.randint(0, len(shares), (config.batch,), generator=drawn)
-        loss = compute(fast, clean, noise, shares[timesteps], timesteps, tokens, config.snr_cap)
+        given = conditions(pipeline, tokens)
+        stress = torch.stack([stresses[album.scenes[n].composition] for n in chosen])
+        loss = compute(fast, clean, noise, shares[timesteps], timesteps, given, stress, config.snr_cap)
         loss.backward()
         runs.take_gradients(master, fast)
         share = runs.rate_at(step, progress, warmup_steps=config.warmup_steps, decay_share=config.decay_share)
@@ -194,27 +202,15 @@ def train(config: Config) -> None:
             _save(run, master, average, optimizers, step, clock.spent)
             last_save = seen_at = time.time()
         if time.time() - last_score > config.score_minutes * 60:
-            _show(run, pipeline, master, average, step, min(24, config.num_scored))
+            _show(run, pipeline, average, step, min(24, config.num_scored))
             last_score = seen_at = time.time()
     _save(run, master, average, optimizers, step, clock.spent)
     if not clock.is_stopped:
-        _show(run, pipeline, master, average, step, config.num_scored)
-
-
-def _worded(scene: Scene, rng: random.Random) -> str:
-    """A caption, now and then with names in it that nobody knows: a world's own words must not lead astray."""
-    text = caption(scene, rng).text
-    if rng.random() >= STRANGERS_SHARE:
-        return text
-    parts = text.split(", ")
-    for _ in range(rng.randint(1, 2)):
-        name = "".join(rng.choice("bdfghklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(1, 3)))
-        parts.insert(rng.randint(0, len(parts)), f"{rng.choice(('', 'the ', 'of ', 'in '))}{name}{rng.choice('nrsl')}")
-    return ", ".join(parts)
+        _show(run, pipeline, average, step, config.num_scored)
 
 
 def _save(
-    run: Path, master: Painter, average: dict[str, torch.Tensor], optimizers: list[torch.optim.Optimizer], step: int,
+    run: Path, master: nn.Module, average: dict[str, torch.Tensor], optimizers: list[torch.optim.Optimizer], step: int,
     spent: float,
 ) -> None:  # fmt: skip
     states = [optimizer.state_dict() for optimizer in optimizers]
@@ -222,14 +218,12 @@ def _save(
     runs.save_whole(run / "checkpoint.pt", body)
 
 
-def _show(
-    run: Path, pipeline: Any, master: Painter, average: dict[str, torch.Tensor], step: int, num_scored: int
-) -> None:
+def _show(run: Path, pipeline: Any, average: dict[str, torch.Tensor], step: int, num_scored: int) -> None:
     """Paint unseen prompts with the averaged weights; keep a grid and the score."""
-    own = {name: value.clone() for name, value in master.state_dict().items()}
-    master.load_state_dict(average)
+    own = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+    pipeline.unet.load_state_dict(average)
     pictures, scores = judge.score(pipeline, num_scored)
-    master.load_state_dict(own)
+    pipeline.unet.load_state_dict(own)
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
     shown = pictures[:24]

@@ -15,7 +15,15 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 # What needs the machine to itself comes first.
-NAMES = ("bench_bundle", "bench_ingest", "bench_writer", "bench_gate", "bench_retrieval", "bench_diffusion")
+NAMES = (
+    "bench_bundle",
+    "bench_ingest",
+    "bench_writer",
+    "bench_gate",
+    "bench_retrieval",
+    "bench_diffusion",
+    "bench_step_cache",
+)
 
 
 def main() -> int:

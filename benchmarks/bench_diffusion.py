@@ -1,16 +1,19 @@
 """Sixteen pictures that arrive over time, by our engine and by diffusers' own pipeline one after another.
 
-    python -m benchmarks.bench_diffusion
+    python -m benchmarks.bench_diffusion            the pocket SDXL's architecture, on the CPU
+    python -m benchmarks.bench_diffusion --sdxl     SDXL's own at 1024 × 1024 in float16, on a GPU
 
-The load mixes 8 to 30 steps, guidance and none, and four LoRA adapters; the model is the pocket SDXL's architecture
-with random weights. Both get the same requests, in turns, and must paint the same pictures. A request's fair share is
-when it would be done if the stock pipeline could serve all who are there at equal speeds (processor sharing), by its
-own times. The adapters' cost is one UNet call of sixteen rows without adapters, with eight by our batched product, and
-with the same eight by peft's own mixing.
+The load mixes 8 to 30 steps, guidance and none, and four LoRA adapters; the weights are random. Both get the same
+requests, in turns, and must paint the same pictures. A request's fair share is when it would be done if the stock
+pipeline could serve all who are there at equal speeds (processor sharing), by its own times. The adapters' cost is one
+UNet call of sixteen rows without adapters, with eight by our batched product, and with the same eight by peft's own
+mixing. On a GPU it also tells what share of a bare matrix product's speed the engine's UNet calls reach.
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
 import random
 import statistics
 import time
@@ -19,10 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks import sdxl
 from benchmarks.__main__ import write
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save
+from torch.utils.flop_counter import FlopCounterMode
 
 from sagaforge.deployments.diffusion.adapter_files import read_adapter
 from sagaforge.deployments.diffusion.adapters import Adapter, AdapterMixer
@@ -34,6 +39,7 @@ from sagaforge.training.pocket_sdxl import models
 NUM_REQUESTS, NUM_ADAPTERS, NUM_MIXED = 16, 4, 8
 ROUNDS, CALLS = 3, 20
 RANK = 8
+MATRIX = 8192
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 # Of the time that the stock pipeline needs for all: the last request arrives when this much of it is over.
 ARRIVING_SHARE = 0.3
@@ -54,18 +60,22 @@ class Served:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sdxl", action="store_true", help="SDXL's sizes, on a GPU")
+    is_sdxl = parser.parse_args().sdxl
     torch.manual_seed(0)
-    pipeline: Any = models.make_pipeline(models.make_tokenizer([f"picture {n} of a red cat" for n in range(50)]))
+    if is_sdxl:
+        pipeline = sdxl.make_pipeline("cuda", torch.float16)
+    else:
+        pipeline = models.make_pipeline(models.make_tokenizer([f"picture {n} of a red cat" for n in range(50)]))
+    # A second pipeline of the same weights for diffusers: what peft puts into it stays in it.
+    other = copy.deepcopy(pipeline)
     states = [adapter_state(pipeline, seed) for seed in range(NUM_MIXED)]
     adapters = [read_adapter(f"a{n}", save(state), pipeline).adapter for n, state in enumerate(states)]
-    # A second pipeline of the same weights for diffusers: what peft puts into it stays in it.
-    other: Any = models.make_pipeline(pipeline.tokenizer)
-    for part in ("vae", "unet", "text_encoder", "text_encoder_2"):
-        getattr(other, part).load_state_dict(getattr(pipeline, part).state_dict())
     for number, state in enumerate(states[:NUM_ADAPTERS]):
         other.load_lora_weights(dict(state), adapter_name=f"a{number}")
 
-    load = make_load(adapters)
+    load = make_load(adapters, pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
     serve_stock(other, replace_arrivals(load, 0.0))  # warm-up
     solo = serve_stock(other, replace_arrivals(load, 0.0))
     load = replace_arrivals(load, ARRIVING_SHARE * solo.total_s)
@@ -85,9 +95,14 @@ def main() -> None:
     print(f"the slowest beside its fair share: {worst:.2f}; largest difference of a pixel: {difference} of 255")
     costs = adapter_costs(pipeline, other, adapters, states)
     print(" · ".join(f"{name} {value:.3f}" for name, value in costs.items()), "of a call without adapters")
-    write("bench_diffusion", {
+    busy = {}
+    if is_sdxl:
+        busy = utilisation(pipeline, load, ours_s)
+        print(f"{NUM_REQUESTS / ours_s:.2f} pictures a second; " + " · ".join(f"{k} {v:.3g}" for k, v in busy.items()))
+    write("bench_diffusion_sdxl" if is_sdxl else "bench_diffusion", {
         "stock_s": stock_s, "ours_s": ours_s, "ratio": stock_s / ours_s, "median_wait_s": waits,
         "worst_fair_share": worst, "pixel_difference": difference, "adapter_costs": costs, "rounds": ROUNDS,
+        **busy,
     })  # fmt: skip
 
 
@@ -102,7 +117,7 @@ def adapter_state(pipeline: Any, seed: int) -> dict[str, torch.Tensor]:
     return state
 
 
-def make_load(adapters: list[Adapter]) -> Load:
+def make_load(adapters: list[Adapter], side: int) -> Load:
     rng = random.Random(5)
     requests, adapter_of = [], []
     for number in range(NUM_REQUESTS):
@@ -112,8 +127,8 @@ def make_load(adapters: list[Adapter]) -> Load:
             GenerationRequest(
                 prompt=f"picture {number} of a red cat",
                 negative_prompt="",
-                width=models.SIZE,
-                height=models.SIZE,
+                width=side,
+                height=side,
                 steps=rng.randint(8, 30),
                 guidance_scale=rng.choice([1.0, 3.0, 5.0, 7.5]),
                 seed=number,
@@ -206,13 +221,7 @@ def adapter_costs(
 ) -> dict[str, float]:
     """Median time of a UNet call with eight adapters mixed, by our batch and by peft's, over one without."""
     rows = 2 * NUM_MIXED
-    side = models.SIZE // models.FACTOR
-    inputs = {
-        "sample": torch.randn(rows, models.CHANNELS, side, side),
-        "timestep": torch.full((rows,), 500.0),
-        "encoder_hidden_states": torch.randn(rows, models.MAX_TOKENS, 2 * models.TEXT_WIDTH),
-        "added_cond_kwargs": {"text_embeds": torch.randn(rows, models.TEXT_WIDTH), "time_ids": torch.ones(rows, 6)},
-    }
+    inputs = unet_inputs(pipeline, rows)
     for number, state in enumerate(states[NUM_ADAPTERS:], NUM_ADAPTERS):
         other.load_lora_weights(dict(state), adapter_name=f"a{number}")
     mixer = AdapterMixer("unet", pipeline.unet)
@@ -231,20 +240,63 @@ def adapter_costs(
     times_s: dict[str, list[float]] = {"none": [], "ours": [], "peft": []}
     other.unet.eval()
     for _ in range(CALLS):
-        began = time.perf_counter()
+        began = now_s()
         pipeline.unet(**inputs)
-        times_s["none"].append(time.perf_counter() - began)
-        began = time.perf_counter()
+        times_s["none"].append(now_s() - began)
+        began = now_s()
         with mixer.using(stacks):
             pipeline.unet(**inputs)
-        times_s["ours"].append(time.perf_counter() - began)
-        began = time.perf_counter()
+        times_s["ours"].append(now_s() - began)
+        began = now_s()
         other.unet(**inputs)
-        times_s["peft"].append(time.perf_counter() - began)
+        times_s["peft"].append(now_s() - began)
     for hook in hooks:
         hook.remove()
     none_s = statistics.median(times_s["none"])
     return {name: statistics.median(values) / none_s for name, values in times_s.items() if name != "none"}
+
+
+def unet_inputs(pipeline: Any, rows: int) -> dict[str, Any]:
+    """Random inputs of one UNet call."""
+    config = pipeline.unet.config
+    options: dict[str, Any] = {"device": pipeline.unet.device, "dtype": pipeline.unet.dtype}
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    return {
+        "sample": torch.randn(rows, config.in_channels, config.sample_size, config.sample_size, **options),
+        "timestep": torch.full((rows,), 500.0, **options),
+        "encoder_hidden_states": torch.randn(
+            rows, pipeline.tokenizer.model_max_length, config.cross_attention_dim, **options
+        ),
+        "added_cond_kwargs": {
+            "text_embeds": torch.randn(rows, pooled, **options),
+            "time_ids": torch.ones(rows, 6, **options),
+        },
+    }
+
+
+def now_s() -> float:
+    """The time when all that was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@torch.inference_mode()
+def utilisation(pipeline: Any, load: Load, took_s: float) -> dict[str, float]:
+    """Of what a matrix product of the same type reaches on this device, the share that the UNet calls of a load do."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        pipeline.unet(**unet_inputs(pipeline, 1))
+    rows = sum(one.steps * (2 if one.guidance_scale > 1 else 1) for one in load.requests)
+    reached = rows * counter.get_total_flops() / took_s
+    left, right = (torch.randn(MATRIX, MATRIX, device=pipeline.unet.device, dtype=pipeline.unet.dtype) for _ in "ab")
+    times_s = []
+    for _ in range(CALLS):
+        began = now_s()
+        left @ right
+        times_s.append(now_s() - began)
+    peak = 2 * MATRIX**3 / statistics.median(times_s)
+    return {"unet_tflop_per_s": reached / 1e12, "matrix_tflop_per_s": peak / 1e12, "share_of_peak": reached / peak}
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--restyled", type=int, default=NUM_RESTYLED, help="portraits painted in every style preset")
     arguments = parser.parse_args()
-    pipeline: Any = StableDiffusionXLPipeline.from_pretrained(arguments.model)
+    pipeline: Any = StableDiffusionXLPipeline.from_pretrained(arguments.model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     asked = cases(arguments.count)
     print("the model", json.dumps(score(pipeline, arguments.count)[1]))

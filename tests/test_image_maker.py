@@ -21,6 +21,7 @@ from torch.nn import Linear
 
 from sagaforge.deployments.diffusion.adapters import Adapter
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
+from sagaforge.deployments.diffusion.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.image_bytes import as_png, decode
 from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.maker import ImageMaker
@@ -165,6 +166,29 @@ async def test_a_quantized_model_paints_nearly_the_same_with_adapters_too(folder
         maker.close()
         pictures.append(np.asarray(Image.open(io.BytesIO(made.image))).astype(int))
     assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 4
+
+
+@pytest.mark.parametrize("option", ["fused_projections", "tiled_decoding", "offload", "compiled"])
+async def test_what_makes_it_faster_or_smaller_changes_no_picture(maker: ImageMaker, folder: Path, option: str) -> None:
+    """With adapters in the batch and without: their hooks must be where the option moves the work to."""
+    model = replace(ImageModel("tiny", str(folder)), **{option: True})
+    other = ImageMaker(model, EngineLimits(), lambda name: lora_files(1)["kohya"])
+    painted = []
+    for adapters in ((), (("ink", 1.0),), ()):
+        spec = replace(SPEC, adapters=adapters)
+        pictures = [Image.open(io.BytesIO((await make(one, spec))[1].image)) for one in (maker, other)]
+        plain, changed = (np.asarray(picture).astype(int) for picture in pictures)
+        assert np.abs(plain - changed).max() <= 1, adapters
+        painted.append(plain)
+    other.close()
+    assert np.abs(painted[0] - painted[1]).max() > 8, "the adapter does something"
+
+
+def test_options_that_exclude_each_other_say_so(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="exclude each other"):
+        load_pipeline(ImageModel("tiny", str(folder), quantized=True, fused_projections=True))
+    with pytest.raises(InvalidInput, match="exclude each other"):
+        DiffusionEngine(make_pipeline("xl"), EngineLimits(full_every=2), is_compiled=True)
 
 
 def test_models_that_can_not_be_loaded_say_why(tmp_path: Path, folder: Path) -> None:

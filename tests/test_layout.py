@@ -111,7 +111,7 @@ print(json.dumps({
 HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
-        "adapter_files", "adapters", "batching", "conditioning", "engine", "loading", "maker", "pictures", "running",
+        "adapter_files", "adapters", "batching", "conditioning", "devices", "engine", "loading", "maker", "pictures", "running",
         "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",
     ),
     "training": ("runs",),

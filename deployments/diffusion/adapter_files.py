@@ -20,6 +20,7 @@ from safetensors.torch import load
 from torch import nn
 
 from sagaforge.deployments.diffusion.adapters import Adapter, LowRank
+from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.errors import InvalidInput, UnsupportedType
 
 PARTS = ("text_encoder_2", "text_encoder", "unet")
@@ -71,7 +72,9 @@ def read_adapter(name: str, body: bytes, pipeline: Any) -> Loaded:
         if not isinstance(module, nn.Linear | nn.Conv2d) or update.down is None or update.up is None:
             unmatched += update.keys
             continue
-        placed.setdefault(part, {})[module_name] = _low_rank(update, module, f"{part}.{module_name}")
+        placed.setdefault(part, {})[module_name] = _low_rank(
+            update, module, f"{part}.{module_name}", working_device(getattr(pipeline, part))
+        )
         matched += update.keys
     if not placed:
         example = f", such as {unmatched[0]}" if unmatched else ""
@@ -227,7 +230,7 @@ def _resnet_spelling(path: str) -> str:
     return path
 
 
-def _low_rank(update: _Update, module: nn.Linear | nn.Conv2d, where: str) -> LowRank:
+def _low_rank(update: _Update, module: nn.Linear | nn.Conv2d, where: str, device: torch.device) -> LowRank:
     """The update as the module needs it. Raises `InvalidInput` where it does not fit."""
     down, up = update.down, update.up
     assert down is not None
@@ -254,8 +257,5 @@ def _low_rank(update: _Update, module: nn.Linear | nn.Conv2d, where: str) -> Low
     scaled = up.float() * (alpha / rank)
     if not (torch.isfinite(down).all() and torch.isfinite(scaled).all()):
         raise InvalidInput(f"{where}: the adapter holds values that are not numbers.")
-    weight = module.weight
-    return LowRank(
-        down.to(device=weight.device, dtype=weight.dtype).contiguous(),
-        scaled.to(device=weight.device, dtype=weight.dtype).contiguous(),
-    )
+    dtype = module.weight.dtype
+    return LowRank(down.to(device=device, dtype=dtype).contiguous(), scaled.to(device=device, dtype=dtype).contiguous())

@@ -41,6 +41,9 @@ class Adapter:
         return sum(tensor.nbytes for tensor in tensors)
 
 
+# Where projections are fused (diffusers' `fuse_qkv_projections`), one module's output holds those of several, in order.
+FUSED = {"to_qkv": ("to_q", "to_k", "to_v"), "to_kv": ("to_k", "to_v")}
+
 # A row's adapters with their scales.
 Stack = tuple[tuple[Adapter, float], ...]
 
@@ -50,12 +53,17 @@ class AdapterMixer:
 
     def __init__(self, part: str, root: nn.Module) -> None:
         self._part = part
-        self._modules: dict[str, nn.Module] = dict(root.named_modules())
+        self._modules: dict[str, Any] = dict(root.named_modules())
         self._hooked: set[str] = set()
         self._stacks: tuple[Stack, ...] = ()
         # What the current stacks come to in each module; made once for all the steps of a batch.
         self._mixed: dict[str, LowRank | None] = {}
         self._is_on = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether calls change something now."""
+        return self._is_on
 
     def touches(self, stack: Stack) -> bool:
         """Whether the stack changes this part at all."""
@@ -86,9 +94,20 @@ class AdapterMixer:
         for name in adapter.updates.get(self._part, {}):
             if name not in self._hooked:
                 self._hooked.add(name)
-                self._modules[name].register_forward_hook(self._hook_of(name))
+                module, place = self._place(name)
+                module.register_forward_hook(self._hook_of(name, place))
 
-    def _hook_of(self, name: str) -> Any:
+    def _place(self, name: str) -> tuple[nn.Module, slice | None]:
+        """The module that computes what `name` does, and where in its output that stands (None: it is all of it)."""
+        parent, _, last = name.rpartition(".")
+        for fused, names in FUSED.items():
+            if last in names and f"{parent}.{fused}" in self._modules:
+                widths = [self._modules[f"{parent}.{one}"].out_features for one in names]
+                at = names.index(last)
+                return self._modules[f"{parent}.{fused}"], slice(sum(widths[:at]), sum(widths[: at + 1]))
+        return self._modules[name], None
+
+    def _hook_of(self, name: str, place: slice | None) -> Any:
         def add(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
             if not self._is_on:
                 return None
@@ -97,7 +116,11 @@ class AdapterMixer:
             mixed = self._mixed[name]
             if mixed is None:
                 return None
-            return output + (_convolved(module, args[0], mixed) if args[0].ndim == 4 else _multiplied(args[0], mixed))
+            added = _convolved(module, args[0], mixed) if args[0].ndim == 4 else _multiplied(args[0], mixed)
+            if place is None:
+                return output + added
+            output[..., place] += added
+            return output
 
         return add
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from sagaforge.deployments.diffusion.adapters import AdapterMixer
+from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.deployments.diffusion.running import Running
 from sagaforge.deployments.diffusion.step_cache import StepCache
 from sagaforge.errors import SagaForgeError, TooLarge, Unavailable
@@ -45,11 +46,12 @@ def parts(keys: Sequence[Key], size: int) -> list[list[Key]]:
 
 
 def predict(
-    unet: Any, mixer: AdapterMixer, batch: Sequence[Running], cache: StepCache | None = None
+    unet: Any, mixer: AdapterMixer, batch: Sequence[Running], cache: StepCache | None = None, compiled: Any = None
 ) -> tuple[torch.Tensor, ...]:
     """One UNet call for all; each request's rows of what it says, [rows, channels, height, width].
 
-    With a cache, the requests' next steps are all shallow, or none is.
+    With a cache, the requests' next steps are all shallow, or none is. compiled: the same UNet, for calls without
+    adapters: what is compiled does not see the mixer's hooks.
     """
     sizes = [one.num_rows for one in batch]
     # Integer timesteps and fractional ones mix; the UNet turns them into floats first thing.
@@ -61,14 +63,15 @@ def predict(
             "text_embeds": torch.cat([c.pooled for c in conditions if c.pooled is not None]),
             "time_ids": torch.cat([c.time_ids for c in conditions if c.time_ids is not None]),
         }
-    inputs = torch.cat([one.model_input() for one in batch]), timesteps.to(unet.device)
+    inputs = torch.cat([one.model_input() for one in batch]), timesteps.to(working_device(unet))
     options = {
         "encoder_hidden_states": torch.cat([c.embeddings for c in conditions]),
         "added_cond_kwargs": added,
     }
     with mixer.using([one.request.adapters for one in batch for _ in range(one.num_rows)]):
         if cache is None:
-            predicted = unet(*inputs, **options, return_dict=False)[0]
+            call = unet if compiled is None or mixer.is_on else compiled
+            predicted = call(*inputs, **options, return_dict=False)[0]
         elif batch[0].is_shallow:
             known = torch.cat([one.deep for one in batch if one.deep is not None])
             predicted = cache.shallow(known, *inputs, **options)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sagaforge.deployments.diffusion.adapters import AdapterMixer, Stack
+from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.deployments.diffusion.requests import GenerationRequest
 
 
@@ -82,7 +83,7 @@ class Conditioner:
                 mixing.enter_context(mixer.using([stack]))
             encoded = self._pipeline.encode_prompt(
                 prompt=prompt,
-                device=self._pipeline.unet.device,
+                device=working_device(self._pipeline.unet),
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=False,
             )
@@ -96,4 +97,4 @@ class Conditioner:
         """Original size, crop and target size, as SDXL's paper has them (arXiv 2307.01952, section 2.2)."""
         unet = self._pipeline.unet
         size = (request.height, request.width)
-        return torch.tensor([[*size, 0, 0, *size]], dtype=unet.dtype, device=unet.device)
+        return torch.tensor([[*size, 0, 0, *size]], dtype=unet.dtype, device=working_device(unet))

@@ -68,13 +68,20 @@ class DiffusionEngine:
     Args:
         pipeline: a loaded `StableDiffusionXLPipeline` or `StableDiffusionPipeline`; the engine owns it from now on.
         limits: what it may take on at once.
+        is_compiled: compile the UNet at its first call for each shape; calls with adapters stay as they are.
+
+    Raises:
+        InvalidInput: a UNet can't be compiled and have shallow steps.
     """
 
-    def __init__(self, pipeline: Any, limits: EngineLimits | None = None) -> None:
+    def __init__(self, pipeline: Any, limits: EngineLimits | None = None, *, is_compiled: bool = False) -> None:
         self.limits = limits = limits or EngineLimits()
         self.pictures = Pictures(pipeline, limits.max_decoded)
         self._unet = pipeline.unet
         self._mixer = AdapterMixer("unet", pipeline.unet)
+        if is_compiled and limits.full_every > 1:
+            raise InvalidInput("`compiled` and `full_every` exclude each other; choose one of them in the profile.")
+        self._compiled = torch.compile(pipeline.unet, dynamic=True) if is_compiled else None
         self._cache = StepCache(pipeline.unet) if limits.full_every > 1 else None
         self._scheduler_config = pipeline.scheduler.config
         self._conditioner = Conditioner(pipeline, limits.cache_bytes)
@@ -188,7 +195,7 @@ class DiffusionEngine:
         """One step for each; a batch that fails is halved until only those fail that can't be helped."""
         try:
             batched = [self._running[ticket] for ticket in batch]
-            predicted = batching.predict(self._unet, self._mixer, batched, self._cache)
+            predicted = batching.predict(self._unet, self._mixer, batched, self._cache, self._compiled)
         except Exception as exc:
             if len(batch) == 1:
                 self._leave(batch[0], Failed(batching.as_error(exc)))

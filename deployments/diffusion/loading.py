@@ -36,6 +36,8 @@ def load_pipeline(model: ImageModel) -> Any:
     """
     if model.device == "gpu" and not torch.cuda.is_available():
         raise Unavailable(f"The image model {model.model_id!r} needs a GPU, and this replica sees none.")
+    if model.quantized and model.fused_projections:
+        raise InvalidInput("`quantized` and `fused_projections` exclude each other; choose one of them in the profile.")
     dtype = getattr(torch, model.dtype)
     pipeline: Any
     try:
@@ -61,11 +63,7 @@ def load_pipeline(model: ImageModel) -> Any:
 
         quantize_(pipeline.unet, Int8WeightOnlyConfig())
     if model.offload:
-        for part in PARTS:
-            if (module := getattr(pipeline, part, None)) is not None:
-                module.enable_group_offload(
-                    onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
-                )
+        pipeline.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
     else:
         pipeline.to(device)
     if model.tiled_decoding:
@@ -73,8 +71,6 @@ def load_pipeline(model: ImageModel) -> Any:
         pipeline.vae.enable_slicing()
     if model.fused_projections:
         pipeline.unet.fuse_qkv_projections()
-    if model.compiled:
-        pipeline.unet.compile(dynamic=True)
     return pipeline
 
 

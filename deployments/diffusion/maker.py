@@ -33,7 +33,7 @@ class ImageMaker:
         self._pipeline = load_pipeline(model)
         self._sha256 = model_sha256(model.source)
         self.shelf = AdapterShelf(self._read, fetch)
-        self.engine = DiffusionEngine(self._pipeline, limits)
+        self.engine = DiffusionEngine(self._pipeline, limits, is_compiled=model.compiled)
         self._thread = threading.Thread(target=self.engine.run_forever, name="diffusion-engine", daemon=True)
         self._thread.start()
 

@@ -9,6 +9,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.deployments.diffusion.requests import GenerationRequest
 
 NUM_CALIBRATION = 8
@@ -41,7 +42,7 @@ class Pictures:
         if without is not None:
             mask = self._mask_processor.preprocess(without, height=request.height, width=request.width)
             pixels = pixels * (mask < 0.5)
-        pixels = pixels.to(device=self._vae.device, dtype=self._vae.dtype)
+        pixels = pixels.to(device=working_device(self._vae), dtype=self._vae.dtype)
         latents = self._vae.encode(pixels).latent_dist.sample(generator)
         return ((latents.to(dtype) - self._mean(dtype)) * self._scale(dtype)).to(dtype)
 
@@ -76,7 +77,7 @@ class Pictures:
         generator = torch.Generator().manual_seed(0)
         coarse = torch.randn(NUM_CALIBRATION, self.channels, 4, 4, generator=generator)
         smooth = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic")
-        smooth = smooth.to(device=self._vae.device, dtype=self._vae.dtype)
+        smooth = smooth.to(device=working_device(self._vae), dtype=self._vae.dtype)
         scaled = smooth / self._scale(smooth.dtype) + self._mean(smooth.dtype)
         pixels = self._vae.decode(scaled, return_dict=False)[0].float()
         seen = torch.nn.functional.avg_pool2d(pixels, self.factor).permute(0, 2, 3, 1).reshape(-1, 3)
@@ -87,13 +88,13 @@ class Pictures:
     def _mean(self, dtype: torch.dtype) -> torch.Tensor:
         mean = getattr(self._vae.config, "latents_mean", None)
         values = mean if mean is not None and self._has_std else [0.0] * self.channels
-        return torch.tensor(values, dtype=dtype, device=self._vae.device).view(1, -1, 1, 1)
+        return torch.tensor(values, dtype=dtype, device=working_device(self._vae)).view(1, -1, 1, 1)
 
     def _scale(self, dtype: torch.dtype) -> torch.Tensor:
         std = getattr(self._vae.config, "latents_std", None)
         factor = float(self._vae.config.scaling_factor)
         values = [factor / value for value in std] if std is not None else [factor] * self.channels
-        return torch.tensor(values, dtype=dtype, device=self._vae.device).view(1, -1, 1, 1)
+        return torch.tensor(values, dtype=dtype, device=working_device(self._vae)).view(1, -1, 1, 1)
 
     @property
     def _has_std(self) -> bool:

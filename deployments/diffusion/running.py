@@ -12,6 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from sagaforge.deployments.diffusion import schedulers
 from sagaforge.deployments.diffusion.conditioning import Conditioning
+from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.deployments.diffusion.pictures import Pictures
 from sagaforge.deployments.diffusion.requests import GenerationRequest, Listener
 from sagaforge.errors import InvalidInput
@@ -108,7 +109,7 @@ def start(
     full_every: int = 1,
 ) -> Running:
     """Everything up to the first step. Raises `InvalidInput` for what this model can't do."""
-    dtype, device = unet.dtype, unet.device
+    dtype, device = unet.dtype, working_device(unet)
     scheduler = schedulers.make_scheduler(request.scheduler, scheduler_config)
     scheduler.set_timesteps(request.steps, device=device)
     timesteps = scheduler.timesteps

@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,12 @@ async def test_a_quantized_model_paints_nearly_the_same_with_adapters_too(folder
 
 
 @pytest.mark.parametrize("option", ["fused_projections", "tiled_decoding", "offload", "compiled"])
-async def test_what_makes_it_faster_or_smaller_changes_no_picture(maker: ImageMaker, folder: Path, option: str) -> None:
+async def test_what_makes_it_faster_or_smaller_changes_no_picture(
+    maker: ImageMaker, folder: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With adapters in the batch and without: their hooks must be where the option moves the work to."""
+    # Traced and guarded as ever, but not turned into C++, which takes three minutes (tests/gpu does it in full).
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     model = replace(ImageModel("tiny", str(folder)), **{option: True})
     other = ImageMaker(model, EngineLimits(), lambda name: lora_files(1)["kohya"])
     painted = []

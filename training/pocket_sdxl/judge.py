@@ -98,6 +98,18 @@ def restyled(count: int) -> dict[str, list[Case]]:
 
 
 @torch.inference_mode()
+def through_autoencoder(pipeline: Any, drawings: list[np.ndarray]) -> list[np.ndarray]:
+    """What the autoencoder keeps of drawings: no picture of the model can show more."""
+    made: list[np.ndarray] = []
+    for start in range(0, len(drawings), PAINTED_AT_ONCE):
+        pixels = pipeline.image_processor.preprocess(np.stack(drawings[start : start + PAINTED_AT_ONCE]) / 255.0)
+        latents = pipeline.vae.encode(pixels.float()).latent_dist.mean
+        decoded = pipeline.image_processor.postprocess(pipeline.vae.decode(latents).sample, output_type="np")
+        made += list((decoded * 255).round().astype(np.uint8))
+    return made
+
+
+@torch.inference_mode()
 def paint(pipeline: Any, prompts: list[str]) -> list[np.ndarray]:
     """A picture for each prompt, uint8 [height, width, 3]."""
     pictures: list[np.ndarray] = []
@@ -145,11 +157,12 @@ def main() -> None:
     print("the model", json.dumps(score(pipeline, arguments.count)[1]))
     for preset, same in restyled(arguments.restyled).items():
         print(f"as {preset}", json.dumps(shares(paint(pipeline, [prompt for _, prompt, _ in same]), same)))
-    print("the drawings", json.dumps(shares([draw(scene, models.SIZE) for scene, _, _ in asked], asked)))
+    drawings = [draw(scene, models.SIZE) for scene, _, _ in asked]
+    print("the drawings", json.dumps(shares(drawings, asked)))
+    print("through the autoencoder", json.dumps(shares(through_autoencoder(pipeline, drawings), asked)))
     print("untrained", json.dumps(score(fresh_parts(pipeline), arguments.count)[1]))
     # What the pictures of other prompts would get: the share that is right by chance.
-    others = [draw(scene, models.SIZE) for scene, _, _ in [*asked[1:], asked[0]]]
-    print("by chance", json.dumps(shares(others, asked)))
+    print("by chance", json.dumps(shares([*drawings[1:], drawings[0]], asked)))
 
 
 if __name__ == "__main__":

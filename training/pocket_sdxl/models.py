@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -107,6 +108,14 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 def make_text_encoders(tokenizer: CLIPTokenizer) -> tuple[Any, Any]:
     config = text_config(tokenizer)
     return CLIPTextModel(config), CLIPTextModelWithProjection(config)
+
+
+def encoded_text(text_encoder: Any, text_encoder_2: Any, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the UNet gets of texts, as StableDiffusionXLPipeline makes it: states, [n, length, 2 × TEXT_WIDTH], and the
+    pooled text, [n, TEXT_WIDTH]. tokens: [n, length]."""
+    first = text_encoder(tokens, output_hidden_states=True)
+    second = text_encoder_2(tokens, output_hidden_states=True)
+    return torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1), second.text_embeds
 
 
 def make_scheduler() -> DPMSolverMultistepScheduler:

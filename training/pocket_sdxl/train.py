@@ -64,16 +64,14 @@ class Config:
 
 @torch.no_grad()
 def conditions(pipeline: Any, tokens: torch.Tensor) -> dict[str, Any]:
-    """What the UNet is given of texts, as StableDiffusionXLPipeline makes it; the text encoders are frozen, as SDXL's.
+    """What a call of the UNet is given beside the noisy latents; the text encoders are frozen, as SDXL's.
 
     tokens: [n, length].
     """
-    first = pipeline.text_encoder(tokens, output_hidden_states=True)
-    second = pipeline.text_encoder_2(tokens, output_hidden_states=True)
-    states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).to(torch.bfloat16)
+    states, pooled = models.encoded_text(pipeline.text_encoder, pipeline.text_encoder_2, tokens)
     size = torch.tensor([[models.SIZE, models.SIZE, 0, 0, models.SIZE, models.SIZE]], dtype=torch.bfloat16)
-    pooled = {"text_embeds": second.text_embeds.to(torch.bfloat16), "time_ids": size.expand(len(tokens), -1)}
-    return {"encoder_hidden_states": states, "added_cond_kwargs": pooled}
+    added = {"text_embeds": pooled.to(torch.bfloat16), "time_ids": size.expand(len(tokens), -1)}
+    return {"encoder_hidden_states": states.to(torch.bfloat16), "added_cond_kwargs": added}
 
 
 @torch.no_grad()

@@ -91,12 +91,10 @@ class Reading(nn.Module):
 
         tokens: [n, length].
         """
-        first = self.text_encoder(tokens, output_hidden_states=True)
-        second = self.text_encoder_2(tokens, output_hidden_states=True)
-        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        states, pooled = models.encoded_text(self.text_encoder, self.text_encoder_2, tokens)
         found = (states @ self.query_embedding.T / states.shape[-1] ** 0.5).softmax(dim=1).transpose(1, 2) @ states
         by_token = [head(found[:, number]) for number, head in enumerate(self.by_token)]
-        return by_token, [head(second.text_embeds) for head in self.by_pool]
+        return by_token, [head(pooled) for head in self.by_pool]
 
 
 def labels_of(scene: Scene, named: set[str]) -> list[int]:

@@ -2,7 +2,7 @@
 
 A small model reads a sentence far better than a 700-character chunk, and a citation of a sentence can be checked. A
 line's score is its own relevance, by the words' vectors where the embedder can read the question and by BM25 where it
-can't, and that of its chunk.
+can't, that of its chunk, and what the matcher knows of such questions and answers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from sagaforge.datasets.embedder import Embedder, Vectors
+from sagaforge.datasets.line_matcher import load_line_matcher
 from sagaforge.datasets.rerank import Candidate, WordReranker
 from sagaforge.datasets.text import HAN_CHARACTER, query_terms, split_sentences, terms
 from sagaforge.schemas import Chunk
@@ -32,6 +33,7 @@ MAX_VECTORS = 20_000  # of sentences, ~20 MB
 K1, B = 1.2, 0.75
 TITLE_WEIGHT = 0.6
 RANK_PRIOR = 0.8  # what the first chunk's lines have over those of a last one, in units of a middling term's weight
+MATCH_WEIGHT = 1.6  # of the matcher, where the line's own relevance and its chunk's have 1
 POSITION_PRIOR = 0.1  # a section's first sentence says what its title is
 SINGLE_HAN_WEIGHT = 0.25  # pairs of characters carry the meaning; single ones only break ties
 
@@ -66,16 +68,20 @@ class _Candidate:
 class LineSelector:
     """Selects lines; keeps the vectors of the sentences it has seen. For one event loop."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, *, match_weight: float = MATCH_WEIGHT) -> None:
         self._embedder = embedder
         self._words = WordReranker(embedder)
+        self._matcher = load_line_matcher()
+        self._match_weight = match_weight
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
 
-    async def select(self, chunks: Sequence[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
+    async def select(
+        self, chunks: Sequence[Chunk], query: str, *, max_lines: int, max_chars: int, min_share: float = 0.0
+    ) -> list[LoreLine]:
         """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
 
-        At most `max_lines`, and `max_chars` characters as they will stand in the prompt. The same input gives the same
-        lines in the same order.
+        At most `max_lines`, and `max_chars` characters as they will stand in the prompt; none whose score is below
+        `min_share` (0 to 1) of the best one's. The same input gives the same lines in the same order.
         """
         candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
         if not candidates:
@@ -83,8 +89,13 @@ class LineSelector:
         can_read = self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(query))
         own = await self._by_words(candidates, query) if can_read else _scores(candidates, query)
         top = max(own) or 1.0
-        scores = [score / top + chunks[line.rank].score for score, line in zip(own, candidates, strict=True)]
-        return _best(candidates, scores, max_lines, max_chars)
+        matches = self._matcher.scores(query, [(each.line.section, each.line.text) for each in candidates])
+        scores = [
+            score / top + chunks[each.rank].score + self._match_weight * float(match)
+            for score, each, match in zip(own, candidates, matches, strict=True)
+        ]
+        least = min_share * max(scores)
+        return [line for line, score in _best(candidates, scores, max_lines, max_chars) if score >= least]
 
     async def _by_words(self, candidates: list[_Candidate], query: str) -> list[float]:
         texts = [f"{candidate.line.section}. {candidate.line.text}" for candidate in candidates]
@@ -102,9 +113,11 @@ class LineSelector:
         )
 
 
-def _best(candidates: list[_Candidate], scores: list[float], max_lines: int, max_chars: int) -> list[LoreLine]:
+def _best(
+    candidates: list[_Candidate], scores: list[float], max_lines: int, max_chars: int
+) -> list[tuple[LoreLine, float]]:
     order = sorted(range(len(candidates)), key=lambda i: (-scores[i], candidates[i].rank, candidates[i].position))
-    selected: list[LoreLine] = []
+    selected: list[tuple[LoreLine, float]] = []
     num_chars = 0
     for index in order:
         line = candidates[index].line
@@ -112,7 +125,7 @@ def _best(candidates: list[_Candidate], scores: list[float], max_lines: int, max
         if len(selected) == max_lines:
             break
         if num_chars + width <= max_chars:
-            selected.append(line)
+            selected.append((line, scores[index]))
             num_chars += width
     return selected
 

@@ -7,6 +7,7 @@ reads question and chunk together, for profiles that name one.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from sagaforge.errors import Unavailable
 
 MIN_LIKENESS = 0.2  # below this two words have nothing to do with each other
 WORD_SHARE = 2 / 3  # the rest is the likeness of question and chunk as wholes
+NAME_WEIGHT = 3.0  # of a word that stands in a section's title, and in the question with a capital letter
+CAPITALISED = re.compile(r"\b[A-Z][\w'’]*")
 MAX_WORDS = 30_000  # ~27 MB of vectors
 MAX_TEXTS = 20_000
 
@@ -74,6 +77,11 @@ class WordReranker:
         known, places = np.unique(np.concatenate([*held, np.zeros(1, np.int64)]), return_inverse=True)
         likeness = np.clip((vectors @ self._vectors[known].T - MIN_LIKENESS) / (1 - MIN_LIKENESS), 0.0, 1.0)
         stems = np.array([self._stems.get(stem(word), -1) for word in wanted])
+        # Two names that share a syllable are like each other as vectors, and are two names.
+        titles = " ".join({candidate.section for candidate in candidates})
+        named = {stem(word) for word in words(titles)}
+        is_name = np.array([stem(word) in named for word in wanted])
+        likeness[is_name] = 0.0
         likeness[stems[:, None] == self._stem_ids[known][None, :]] = 1.0
 
         sizes = np.array([len(ids) for ids in held])
@@ -84,6 +92,8 @@ class WordReranker:
             best[:, sizes > 0] = np.maximum.reduceat(likeness[:, places[:-1]], starts, axis=1)
         frequency = best.sum(axis=1)
         rarity = np.log(1 + (len(candidates) - frequency + 0.5) / (frequency + 0.5))
+        capitalised = set(words(" ".join(CAPITALISED.findall(query))))
+        rarity[is_name & np.array([word in capitalised for word in wanted])] *= NAME_WEIGHT
         found = _scaled(rarity @ best)
         near = _scaled(np.array([candidate.likeness for candidate in candidates]))
         return [float(score) for score in WORD_SHARE * found + (1 - WORD_SHARE) * near]

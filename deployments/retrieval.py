@@ -40,7 +40,7 @@ class LoreSearch(Protocol):
         ...
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
     ) -> Reading:
         """The best chunks, reranked, and those of their sentences that a prompt should hold. Raises as `search`."""
         ...
@@ -74,10 +74,11 @@ class Retrieval:
         return await self._index.search(world_id, version, query, top_k=top_k, rerank=rerank, source=source)
 
     async def read(
-        self, world_id: str, version: int, query: str, top_k: int, max_lines: int, max_chars: int
+        self, world_id: str, version: int, query: str, top_k: int, max_lines: int, max_chars: int, min_share: float
     ) -> Reading:
         chunks = await self._index.search(world_id, version, query, top_k=top_k, rerank=True)
-        return Reading(chunks, await self._lines.select(chunks, query, max_lines=max_lines, max_chars=max_chars))
+        lines = await self._lines.select(chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share)
+        return Reading(chunks, lines)
 
     async def ping(self) -> bool:
         return True
@@ -95,10 +96,10 @@ class RetrievalClient:
         return await self._asked(lambda: self._handle.search.remote(world_id, version, query, top_k, rerank, source))
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
     ) -> Reading:
         return await self._asked(
-            lambda: self._handle.read.remote(world_id, version, query, top_k, max_lines, max_chars)
+            lambda: self._handle.read.remote(world_id, version, query, top_k, max_lines, max_chars, min_share)
         )
 
     async def ping(self) -> bool:

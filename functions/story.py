@@ -159,6 +159,7 @@ async def _read(
         top_k=profile.retrieve_top_k,
         max_lines=profile.lore_max_lines,
         max_chars=profile.lore_max_chars,
+        min_share=profile.lore_min_share,
     )
     return world, character_id, lore
 

@@ -156,10 +156,12 @@ class FakeRetrieval:
         return [chunk for chunk in self.chunks if source in (None, chunk.metadata.source)][:top_k]
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int
+        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
     ) -> Reading:
         chunks = await self.search(world_id, version, query, top_k=top_k, rerank=True)
-        lines = await LineSelector(FakeEmbedder()).select(chunks, query, max_lines=max_lines, max_chars=max_chars)
+        lines = await LineSelector(FakeEmbedder()).select(
+            chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share
+        )
         return Reading(chunks, lines)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sagaforge.datasets.chunking import chunk_sections, split_sections
+from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.lore_lines import LINE_OVERHEAD_CHARS, LineSelector, LoreLine, section_title
 from sagaforge.schemas import Chunk, ChunkMetadata
 from tests.fakes import FakeEmbedder
@@ -35,10 +36,12 @@ def sample_chunks(world: str, *words: str) -> list[Chunk]:
     ]
 
 
-def select_lines(chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int) -> list[LoreLine]:
+def select_lines(
+    chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int, min_share: float = 0.0
+) -> list[LoreLine]:
     """By BM25, as where no embedder can read the question."""
     selector = LineSelector(FakeEmbedder())
-    return asyncio.run(selector.select(chunks, query, max_lines=max_lines, max_chars=max_chars))
+    return asyncio.run(selector.select(chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share))
 
 
 def select(chunks: list[Chunk], query: str, max_lines: int = 6, max_chars: int = 1200) -> list[str]:
@@ -108,6 +111,37 @@ def test_headings_and_list_marks_do_not_reach_the_prompt() -> None:
         "The island has no wells, and it drinks the fog of the night.",
         "Visitors wear the hat that they are given.",
     ]
+
+
+def test_what_is_far_below_the_best_line_is_left_out() -> None:
+    chunks = [
+        chunk("The stair has 212 steps, cut by hand in one year. Gulls nest under the eaves of the old customs house.")
+    ]
+    assert len(select_lines(chunks, "How many steps has the stair?", max_lines=3, max_chars=500)) == 2
+    kept = select_lines(chunks, "How many steps has the stair?", max_lines=3, max_chars=500, min_share=0.9)
+    assert [line.text[:9] for line in kept] == ["The stair"]
+
+
+def test_names_that_share_a_syllable_are_two_names() -> None:
+    """As vectors of word pieces Vashron and Vashunwin are alike."""
+    chunks = [
+        chunk(
+            "Vashunwin Siaric caused the Vashoata War, and the war was long and hard for all.", "People > Vashunwin", 1
+        ),
+        chunk(
+            "Vashron will not sit at one table with Quiliasa, whatever the cook may say of it.", "People > Vashron", 2
+        ),
+    ]
+    selector = LineSelector(load_embedder("pocket-embedder"), match_weight=0.0)
+    lines = asyncio.run(selector.select(chunks, "With whom did Vashron quarrel?", max_lines=2, max_chars=600))
+    assert lines[0].section == "Vashron"
+
+
+def test_a_line_that_answers_in_other_words_comes_first() -> None:
+    chunks = [
+        chunk("The brass lamp was forged by Oriel. Mara ran off with the brass lamp at dawn.", "Things > Brass lamp"),
+    ]
+    assert select(chunks, "Who stole the brass lamp?")[0].startswith("Mara")
 
 
 def test_limits_hold_and_the_order_is_stable() -> None:

@@ -68,6 +68,7 @@ class Profile:
     reranker: str | None
     lore_max_lines: int
     lore_max_chars: int
+    lore_min_share: float  # of the best line's score; what is below it distracts a small model
     retrieve_top_k: int
 
 
@@ -107,6 +108,7 @@ PROFILES: dict[str, Profile] = {
         reranker=None,
         lore_max_lines=3,
         lore_max_chars=600,
+        lore_min_share=0.5,
         retrieve_top_k=6,
     ),
     "cpu": Profile(
@@ -133,6 +135,7 @@ PROFILES: dict[str, Profile] = {
         reranker=None,
         lore_max_lines=10,
         lore_max_chars=2400,
+        lore_min_share=0.0,
         retrieve_top_k=6,
     ),
     "gpu": Profile(
@@ -150,6 +153,7 @@ PROFILES: dict[str, Profile] = {
         reranker="BAAI/bge-reranker-v2-m3",
         lore_max_lines=24,
         lore_max_chars=6000,
+        lore_min_share=0.0,
         retrieve_top_k=8,
     ),
     "low_vram": Profile(
@@ -172,6 +176,7 @@ PROFILES: dict[str, Profile] = {
         reranker=None,
         lore_max_lines=12,
         lore_max_chars=3000,
+        lore_min_share=0.0,
         retrieve_top_k=6,
     ),
 }

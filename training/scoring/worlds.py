@@ -29,11 +29,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class Case:
-    """A message. `section`: where the answer stands, "" if nowhere; `name`: whom or what the answer is about."""
+    """A message. `section`: where the answer stands, "" if nowhere; `name`: whom or what the answer is about; `told`:
+    the fact that answers it, "" where any of the section's does."""
 
     message: str
     section: str
     name: str
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def make_world(seed: int, language: str, num_cases: int) -> ScoredWorld:
             sections.setdefault(section, []).append(fact)
             # Under its own heading a sentence may begin with a pronoun.
             texts.setdefault(section, []).append(line.text if line.section == section else line.told)
-            asked.append(Case(rng.choice(line.questions), section, line.names[0]))
+            asked.append(Case(rng.choice(line.questions), section, line.names[0], line.told))
         casts.append(cast)
         every_line += lines
     cases = [_case(rng, maker, case, rng.choice(casts), every_line) for case in rng.sample(asked, num_cases)]

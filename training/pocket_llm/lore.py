@@ -48,6 +48,7 @@ class LoreMaker:
         elif self.chance(0.5):
             draw = lexicon.zh_kin if self.zh else lexicon.en_kin
             self.kin = draw(rng, self.words, rng.randint(4, 14))
+        self.forms = facts.forms("zh" if self.zh else "en")
 
     # --- names and words ---
 
@@ -119,9 +120,15 @@ class LoreMaker:
             "y": self.word(),
         }
 
-    def fact(self, cast: dict[str, list[str]], focus: tuple[str, str] | None = None, used: Sequence[str] = ()) -> Line:
-        """A line from a form of fact; about `focus`, and of a relation that is not in `used`, where they are given."""
-        choices = [form for form in facts.forms("zh" if self.zh else "en") if form.relation not in used]
+    def fact(
+        self,
+        cast: dict[str, list[str]],
+        focus: tuple[str, str] | None = None,
+        used: Sequence[str] = (),
+        relation: str = "",
+    ) -> Line:
+        """A line from a form of fact; where they are given about `focus`, of no relation in `used`, of `relation`."""
+        choices = [form for form in self.forms if form.relation not in used and relation in ("", form.relation)]
         slots = self.slots(cast)
         if focus:
             slot, name = focus
@@ -156,7 +163,7 @@ class LoreMaker:
         name = ""
         while not name or name in known:
             name = self.twin(self.rng.choice(cast[names])) if self.chance(0.5) else make()
-        form = self.rng.choice(facts.forms("zh" if self.zh else "en"))
+        form = self.rng.choice(self.forms)
         ways = [way for way in form.ways(self.held_out)[1] if f"{{{slot}}}" in way]
         if ways and self.chance(0.7):
             return fill(self.rng.choice(ways), self.slots(cast) | {slot: name}), name
@@ -384,6 +391,8 @@ class LoreMaker:
                 lines.append(self.fact(cast, focus, [line.relation for line in lines]))
             else:
                 lines.append(self.fact(cast))
+        if self.chance(0.5):
+            self.add_rival(lines)
         # Sections come in runs, as the sentences of one chunk do.
         for before, line in itertools.pairwise(lines):
             if self.chance(0.35) and line.told == line.text and not focus:
@@ -399,6 +408,24 @@ class LoreMaker:
         for line in lines:
             line.told = curly(line.told)
         return lines
+
+    def add_rival(self, lines: list[Line]) -> None:
+        """Put a line of another's relation, about other names, in the place of a third one or behind a lone one.
+
+        Retrieval finds such lines by the words that the question shares with them: then the name decides.
+        """
+        told = [line for line in lines if line.relation]
+        if not told:
+            return
+        line = self.rng.choice(told)
+        rival = line
+        while set(rival.slots.values()) & set(line.slots.values()):
+            rival = self.fact(self.cast(), relation=line.relation)
+        others = [number for number, other in enumerate(lines) if other is not line]
+        if others:
+            lines[self.rng.choice(others)] = rival
+        else:
+            lines.append(rival)
 
     def labelled(self, line: Line) -> str:
         """The line behind a label, as a pack's fields stand in their chunk ("Goal of Oriel: …")."""

@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=Config.minutes)
     parser.add_argument("--threads", type=int, default=Config.threads)
     parser.add_argument("--seed", type=int, default=Config.seed)
+    parser.add_argument("--decay-share", type=float, default=Config.decay_share)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     train(Config(**vars(parser.parse_args())))
 

@@ -14,7 +14,7 @@ from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
 from sagaforge.training.pocket_llm import banks, facts
-from sagaforge.training.pocket_llm.lore import Line, LoreMaker, title_of
+from sagaforge.training.pocket_llm.lore import Line, LoreMaker, fill, title_of
 
 
 @dataclass
@@ -99,7 +99,7 @@ class SceneMaker(LoreMaker):
         if kind < 0.03 or (not lines and kind < 0.5):
             asked = Asked(self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE))
         elif kind < 0.18 or not lines:
-            message, missing = self.unanswerable(cast, lines)
+            message, missing = self.near_miss(cast, lines) if self.chance(0.5) else self.unanswerable(cast, lines)
             asked = Asked(message, missing=missing)
         elif kind < 0.64:
             asked = self.question(lines, cast)
@@ -137,14 +137,27 @@ class SceneMaker(LoreMaker):
 
     def question(self, lines: list[Line], cast: dict[str, list[str]]) -> Asked:
         """A message that one line answers, and now and then a second one in the same breath that nothing answers."""
-        # Retrieval ranks: what answers is usually near the top.
-        index = 0 if self.chance(0.25) else self.rng.randrange(min(4, len(lines)))
+        # Retrieval ranks: what answers is the first line nine times in ten, but a scene's questions share their lines.
+        index = 0 if self.chance(0.7) else self.rng.randrange(min(4, len(lines)))
         message, about = self.ask(lines[index])
         asked = Asked(message, about, self.also(lines, index))
         if self.chance(0.06):
             second, asked.missing = self.unanswerable(cast, lines)
             asked.message += f"還有，{second}" if self.zh else f" And {second[0].lower()}{second[1:]}"
         return asked
+
+    def near_miss(self, cast: dict[str, list[str]], lines: list[Line]) -> tuple[str, str]:
+        """A message that a line would answer, were it not for one name, and that name, which is nearly the line's."""
+        known = " ".join(f"{line.section} {line.text}" for line in lines)
+        for line in self.rng.sample(lines, len(lines)):
+            ways = [way for form in self.forms if form.relation == line.relation for way in form.ways(self.held_out)[1]]
+            asked = [(way, slot) for way in ways for slot in "abpqtu" if f"{{{slot}}}" in way]
+            if asked:
+                way, slot = self.rng.choice(asked)
+                name = self.twin(line.slots[slot])
+                if name not in known:
+                    return fill(way, line.slots | {slot: name}), name
+        return self.unanswerable(cast, lines)
 
     def about(self, lines: list[Line]) -> Asked:
         """A message that asks for a name rather than for a fact."""

@@ -1,9 +1,10 @@
-"""The order of lore lines in a prompt, with and without the learned matcher, on generated worlds.
+"""The order of lore lines in a prompt, with and without the learned matcher, on real LanceDB tables.
 
     python -m benchmarks.bench_lines
 
-Worlds of the scorer (`sagaforge.training.scoring.worlds`: names and wordings that no training saw), on real LanceDB
-tables. Of questions for a fact: is it the first line, and is it among the three of the pocket profile's prompt?
+Questions for one fact: of generated worlds (`sagaforge.training.scoring.worlds`: names and wordings that no training
+saw) and of the sample worlds (`tests/data`: written by people, about relations that the matcher mostly does not know).
+Is the fact's line the first, and is it among the three of the pocket profile's prompt?
 """
 
 from __future__ import annotations
@@ -14,67 +15,116 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from benchmarks.__main__ import write
+from tests.test_lore_index import ROOT, SAMPLES, zipped
 
 from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.ingest import ingest
 from sagaforge.datasets.lore_index import LoreIndex
 from sagaforge.datasets.lore_lines import MATCH_WEIGHT, LineSelector
-from sagaforge.datasets.packs import read_upload
+from sagaforge.datasets.packs import Pack, read_upload
 from sagaforge.datasets.writer import TableWriter
 from sagaforge.profiles import PROFILES
 from sagaforge.storage import Storage
-from sagaforge.training.scoring.worlds import ScoredWorld, make_world
+from sagaforge.training.scoring.worlds import make_world
 
 SEEDS, CASES = range(100, 106), 40
 ARMS = {"words alone": 0.0, "with the matcher": MATCH_WEIGHT}
 # Of a fact's sentence, what stands in its line even where that begins with a pronoun or is joined to another.
 TAIL_CHARS = 6
+HEAD_CHARS = 25  # of an answer by hand, which may run over several lines
 
 
-async def places(world: ScoredWorld, match_weight: float) -> list[tuple[int | None, float]]:
-    """For each question for one fact the place of its line, None where it is not among them, and the milliseconds."""
+@dataclass(frozen=True)
+class Asked:
+    """A question, and whether a line of lore holds its answer."""
+
+    question: str
+    is_held: Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A world and what it is asked."""
+
+    pack: Pack
+    asked: list[Asked]
+
+
+def generated(language: str) -> Iterable[Questions]:
+    for seed in SEEDS:
+        world = make_world(seed, language, CASES)
+        yield Questions(
+            read_upload("lore.md", io.BytesIO(world.lore.encode())),
+            [
+                Asked(case.message, lambda line, tail=case.told[-TAIL_CHARS:]: tail in line)  # type: ignore[misc]
+                for case in world.cases
+                if case.told
+            ],
+        )
+
+
+def by_hand(name: str) -> Iterable[Questions]:
+    world_id = name.removesuffix("_oblique")
+    rows = (ROOT / "tests" / "data" / f"questions_{name}.jsonl").read_text(encoding="utf-8").splitlines()
+
+    def asked(question: str, answer: str) -> Asked:
+        return Asked(question, lambda line: answer[:HEAD_CHARS] in line or line[:HEAD_CHARS] in answer)
+
+    yield Questions(
+        read_upload(f"{world_id}.zip", zipped(SAMPLES / world_id)),
+        [asked(row["question"], row["answer"]) for row in map(json.loads, rows)],
+    )
+
+
+async def places(questions: Questions, match_weight: float) -> list[tuple[int | None, float]]:
+    """For each question the place of its line, None where it is not among them, and the milliseconds."""
     profile = PROFILES["pocket"]
     with tempfile.TemporaryDirectory() as folder:
         storage, embedder = Storage(folder), load_embedder(profile.embedder)
         writer = TableWriter(storage, "library")
-        pack = read_upload("lore.md", io.BytesIO(world.lore.encode()))
-        await ingest(pack, world.world_id, None, False, storage=storage, writer=writer, embedder=embedder)
+        await ingest(questions.pack, "asked", None, False, storage=storage, writer=writer, embedder=embedder)
         await writer.close()
         index, selector = LoreIndex(storage, embedder), LineSelector(embedder, match_weight=match_weight)
         found: list[tuple[int | None, float]] = []
-        for case in world.cases:
-            if not case.told:
-                continue
-            chunks = await index.search(world.world_id, 1, case.message, top_k=profile.retrieve_top_k, rerank=True)
+        for each in questions.asked:
+            chunks = await index.search("asked", 1, each.question, top_k=profile.retrieve_top_k, rerank=True)
             began = time.perf_counter()
             lines = await selector.select(
                 chunks,
-                case.message,
+                each.question,
                 max_lines=profile.lore_max_lines,
                 max_chars=profile.lore_max_chars,
                 min_share=profile.lore_min_share,
             )
             spent = 1000 * (time.perf_counter() - began)
-            holding = [number for number, line in enumerate(lines) if case.told[-TAIL_CHARS:] in line.text]
+            holding = [number for number, line in enumerate(lines) if each.is_held(line.text)]
             found.append((holding[0] if holding else None, spent))
         return found
 
 
 def main() -> int:
     results = {}
-    for language in ("en", "zh"):
-        worlds = [make_world(seed, language, CASES) for seed in SEEDS]
+    sets = {
+        "generated, English": lambda: generated("en"),
+        "generated, Chinese": lambda: generated("zh"),
+        "lantern_reach": lambda: by_hand("lantern_reach"),
+        "lantern_reach, oblique": lambda: by_hand("lantern_reach_oblique"),
+        "neo_taipei": lambda: by_hand("neo_taipei"),
+    }
+    for name, make in sets.items():
         for arm, weight in ARMS.items():
-            found = [each for world in worlds for each in asyncio.run(places(world, weight))]
-            results[f"{language}, {arm}"] = figures = {
+            found = [each for questions in make() for each in asyncio.run(places(questions, weight))]
+            results[f"{name}, {arm}"] = figures = {
                 "questions": len(found),
                 "first": round(sum(place == 0 for place, _ in found) / len(found), 3),
                 "among_three": round(sum(place is not None for place, _ in found) / len(found), 3),
                 "ms": round(sorted(spent for _, spent in found)[len(found) // 2], 2),
             }
-            print(f"{language} {arm:16} {json.dumps(figures)}")
+            print(f"{name:22} {arm:16} {json.dumps(figures)}", flush=True)
     write("bench_lines", results)
     return 0
 

@@ -114,7 +114,7 @@ HEAVY_PARTS = {
         "adapter_files", "adapters", "batching", "conditioning", "devices", "engine", "loading", "maker", "pictures", "running",
         "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",
     ),
-    "training": ("reranker", "runs"),
+    "training": ("muon", "reranker", "runs"),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),
     # Of these the drawings import OpenCV, which sets LD_LIBRARY_PATH.
     "training.pocket_sdxl": (

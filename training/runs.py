@@ -69,8 +69,15 @@ def full_rates(optimizers: Sequence[torch.optim.Optimizer]) -> list[list[float]]
     return [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
 
 
+def step_dtype() -> torch.dtype:
+    """What a training step computes in: bfloat16 where the CPU multiplies in it, which AMX makes nearly twice as fast;
+    float32 elsewhere, where bfloat16 is emulated and 50 times slower."""
+    has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
 def take_gradients(master: nn.Module, fast: nn.Module) -> None:
-    """Move the gradients of the copy that computes in bfloat16 to the float32 weights that learn."""
+    """Move the gradients of the copy that computes (see `step_dtype`) to the float32 weights that learn."""
     for slow, quick in zip(master.parameters(), fast.parameters(), strict=True):
         slow.grad = None if quick.grad is None else quick.grad.float()
         quick.grad = None

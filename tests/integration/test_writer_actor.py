@@ -47,20 +47,23 @@ async def test_killed_mid_writes_nothing_acknowledged_is_lost_or_doubled(storage
     writer = get_writer(storage, "play")
     store = SessionStore(storage, writer)
     num_turns, is_over = dict.fromkeys(["s1", "s2", "s3", "s4"], 0), asyncio.Event()
+    counted = asyncio.Condition()
 
     async def play(session_id: str) -> None:
         while not is_over.is_set():  # so that every kill comes in the middle of writes
             _, is_new = await store.commit_turn(turn_of(session_id, num_turns[session_id]))
             assert is_new, f"{session_id} {num_turns[session_id]}: a repeated call was told that another had been first"
-            num_turns[session_id] += 1
+            async with counted:
+                num_turns[session_id] += 1
+                counted.notify_all()
 
     async def kill_now_and_then() -> int:
         killed: set[int] = set()
         for _ in range(3):
             pid = (await writer.about())["pid"]  # type: ignore[attr-defined]
-            before = dict(num_turns)
-            while any(num_turns[session] < before[session] + 5 for session in num_turns):  # however slow the machine is
-                await asyncio.sleep(0.05)
+            least = {session: num + 5 for session, num in num_turns.items()}
+            async with counted:  # however slow the machine is
+                await counted.wait_for(lambda least=least: all(num_turns[s] >= least[s] for s in least))
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
             await store.commit_turn(turn_of("kills", len(killed)))

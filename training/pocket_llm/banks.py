@@ -111,3 +111,55 @@ ZH_WENT = _bank("""你往{o}走去。|你動身前往{o}。|走了一會兒，�
 ZH_GAVE = _bank("""你遞出{o}，{s}收下了。|你把{o}交給{s}。|{s}接過{o}，點了點頭。""")
 ZH_MADE_GLAD = _bank("""{s}對你微笑。|{s}笑了。|{s}的臉上露出笑容。|{s}向你點點頭。""")
 ZH_MADE_ANGRY = _bank("""{s}往後退了一步。|{s}盯著你，好一會兒沒說話。|{s}一動也不動。|{s}瞇起了眼睛。""")
+
+# What players say before and after what they ask. {x} {y}: dictionary words, {w} a job, {k} somebody of a family, {m} a time.
+EN_LEADS = _bank(
+    """Excuse me, |Sorry to bother you, but |Listen, |By the way, |Before I go: |While we wait: |Quick question: |Just curious: |I have to ask: |Honestly, |Well, |Hm. |Wait. |Hello! |Good evening. |One more thing: |Between us, |Let me think. |I nearly forgot: |So, |Okay, |Now then, |Please, |If you don't mind, |For my {x}: |As a {w} I must know: |My {k} told me to ask: |My {k} never told me this. |The {w} sent me to you. |The {w} over there would not say. |You seem to know your {x}. |I have just come in from the {x}. |I lost my {x} on the way. |I am new here, |I was told that the {x} is {y}. |They say that the {x} never comes back. |There is a {x} in my {y}. |I hear so many stories about a {x}. |My {x} is almost gone. |I sit down by the {x}. |I put down my {x} and ask: |I look up from the {x}. |Since the {x} is {y}, |Now that the {y} is over, |If the {x} is gone, |With all this {x}, |In case of a {x}, |When my {x} is {y}, |Nobody in the {x} answers me. |It happens {m}. |I came here {m}. |Forget the {x}. |It is getting late. |Not that it matters, but |I know about the {x}. Still, |I have been reading about the {x}. |I follow the {w} to the {x}. |A {w} asked me: |Some {w} wants to know: |I can't sleep. |I just missed the {x}. |I'm writing a {x}. |To win a bet: |My {x} smells of {y}. |I want to get to the {x}. """
+)
+EN_TAILS = _bank(
+    """ Please.| Thanks.| Quick!| I must know.| The {w} would not say.| Do you have numbers?| My {k} keeps asking.| I have wondered since the {x}.| Or is that only a {x}?| And be honest.| In detail, please.| Is there a {x}?| I can pay with a {x}.| You know, the one with the {x}.| I mean it.| Just roughly.| It is for my {k}.| Or does nobody know?| I won't tell the {w}.| It matters for the {x}.| I promised the {w} to find out.| Let me see the {x}.| Before the {x} gets {y}.| What does the {x} say?| If you know."""
+)
+ZH_LEADS = _bank(
+    """不好意思，|請問，|請問一下，|對了，|老實說，|說到這個，|我想請問，|好奇問一下，|我一直想知道，|打擾一下，|等等，|嗯，|嗨！|晚安。|還有一件事：|順便問問，|只是好奇，|偷偷告訴我，|快告訴我，|大家都說不知道，|聽說，|聽人家說，|不曉得，|到底，|究竟，|那麼，|所以，|既然如此，|既然{x}了，|既然不能{x}，|既然你是{w}，|如果{x}，|如果沒有{x}，|要是{x}壞了，|萬一{x}，|說到{x}，|關於{x}的事，|趁{x}還沒{y}，|因為{x}太{y}，|自從{x}以後，|為了{x}，|我在{x}裡，|我剛從{x}回來，|我坐在{x}旁邊，|我放下{x}，|我帶著{x}來，|我想去{x}，|我不小心{x}了，|我只是來{x}的，|我是新來的，|我弄丟了{x}，|我的{x}快用完了，|我的{k}叫我來問，|我的{k}說過{x}，|那個{w}不肯說，|那位{w}要我來問你，|聽一個{w}說，|有個{w}問我，|{w}說{x}是{y}，|昨天{x}說{y}，|聽說{x}要{y}了，|{x}要來了，|{x}快{y}了，|每次{x}的時候，|{m}，|我{m}來過，|別管{x}，|別告訴{w}，|時間不多了，|雖然跟{x}無關，|先不管{x}，|你看過{x}嗎？|我聽過{x}。|這裡有好多{x}。|大家都在談{x}，|身為{w}，|從{x}來看，"""
+)
+ZH_TAILS = _bank(
+    """拜託。|謝謝。|快說。|請說詳細一點。|有數字嗎？|我一定要知道。|我的{k}一直問。|那個{w}不肯說。|還是只是{x}？|會怎樣？|你知道嗎？|有人知道嗎？|我想不通。|老實告訴我。|大概就好。|這跟{x}有關嗎？|我可以用{x}換。|我不會告訴{w}。|我答應過{w}。|說來聽聽。|不知道也沒關係。|這對{x}很重要。|趁{x}之前告訴我。|就是有{x}的那個。|我是說真的。"""
+)
+
+# What stands in a question for a name that both know. {w}: a job, {x}: a dictionary word.
+EN_STANDINS = {
+    "person": _bank(
+        """this person|that stranger|the {w}|that {w}|the old {w}|our friend|the one with the {x}|the {w} from the {x}"""
+    ),
+    "place": _bank(
+        """this place|that place|the place with the {x}|the place you told me of|that corner of the world"""
+    ),
+    "thing": _bank("""this thing|that thing|the thing with the {x}|that {x} thing|the thing you showed me"""),
+    "other": _bank("""all of that|that whole story|that business|those people"""),
+}
+ZH_STANDINS = {
+    "person": _bank("""那個人|這個人|那位{w}|那個{w}|老{w}|他|她|那個帶著{x}的人|那個{x}的{w}"""),
+    "place": _bank("""那裡|這裡|那個地方|這個地方|有{x}的那個地方"""),
+    "thing": _bank("""那個東西|這個東西|它|那個有{x}的東西|你說的那個東西"""),
+    "other": _bank("""那件事|這件事|他們|那些人"""),
+}
+
+# Fields of a pack's characters and scenes, the label first and other words for it behind: label/word/word.
+EN_FIELDS = _bank(
+    """appearance/looks/look|personality/character/manner|background/past/history|goals/goal/aim|location/place|atmosphere/mood|details/detail|npcs/people|hair color/hair colour/hair|eye color/eyes|height|build/figure|distinctive features/marks"""
+)
+ZH_FIELDS = _bank(
+    """外貌/長相/樣子|性格/個性/為人|背景故事/過去/身世|目標/願望|地點/位置|氣氛|細節|在場人物/人物|髮色/頭髮|眼睛顏色/眼睛|身高|體型/身材|特徵"""
+)
+EN_FIELD_ASKED = _bank(
+    """{o} {l}|What is {o}'s {l}?|What {l} does {o} have?|Tell me about the {l} of {o}.|{l} of {o}?|Describe {o}'s {l}.|I want to know the {l} of {o}|And the {l} of {o}?"""
+)
+ZH_FIELD_ASKED = _bank(
+    """{o}的{l}|{o}的{l}是什麼？|{o}{l}|{o}的{l}怎麼樣？|說說{o}的{l}|告訴我{o}的{l}|我想知道{o}的{l}|{o}有什麼{l}？"""
+)
+EN_BETWEEN = _bank(
+    """What is there between {a} and {b}?|How do {a} and {b} get along?|What does {a} think of {b}?|{a} and {b}|Do {a} and {b} know each other?|How does {a} treat {b}?|What is {b} to {a}?"""
+)
+ZH_BETWEEN = _bank(
+    """{a}跟{b}是什麼關係？|{a}和{b}熟嗎？|{a}怎麼看{b}？|{a}與{b}|{a}對{b}怎麼樣？|{b}對{a}來說是誰？|{a}和{b}認識嗎？"""
+)

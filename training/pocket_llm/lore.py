@@ -386,7 +386,7 @@ class LoreMaker:
         lines: list[Line] = []
         for _ in range(count):
             if self.chance(wildness * (0.4 if focus else 1.0)):
-                lines.append(self.wild(cast))
+                lines.append(self.entry(cast, focus) if self.chance(0.2) else self.wild(cast))
             elif focus and self.chance(0.85):
                 lines.append(self.fact(cast, focus, [line.relation for line in lines]))
             else:
@@ -426,6 +426,38 @@ class LoreMaker:
             lines[self.rng.choice(others)] = rival
         else:
             lines.append(rival)
+
+    def entry(self, cast: dict[str, list[str]], focus: tuple[str, str] | None) -> Line:
+        """A field of a pack's character or scene, as its chunk has it: "Hair color of Oriel Vance: copper"."""
+        _slot, name = focus or ("a", self.rng.choice(cast["people"]))
+        name = title_of(name)
+        kind = self.rng.random()
+        prose = self.wild(cast).text
+        if kind < 0.15:
+            text = f"{name}：{prose}" if self.zh else f"{name}: {prose}"
+            return Line(name, text, text, [self.pick(banks.EN_ABOUT, banks.ZH_ABOUT).format(o=name)])
+        if kind < 0.3:
+            other = self.rng.choice([person for person in cast["people"] if person != name])
+            text = f"{name}與{other}：{prose}" if self.zh else f"{name} and {other}: {prose}"
+            return Line(name, text, text, [self.pick(banks.EN_BETWEEN, banks.ZH_BETWEEN).format(a=name, b=other)])
+        label, *said = self.pick(banks.EN_FIELDS, banks.ZH_FIELDS).split("/")
+        if self.chance(0.2):
+            label, said = self.word(), []
+        value = prose if self.chance(0.4) else self.value()
+        text = f"{name}的{label}：{value}" if self.zh else f"{title_of(label)} of {name}: {value}"
+        asked = self.pick(banks.EN_FIELD_ASKED, banks.ZH_FIELD_ASKED)
+        return Line(name, text, text, [asked.format(o=name, l=self.rng.choice([label, *said]))])
+
+    def value(self) -> str:
+        """What a short field holds: a few words, with a number now and then."""
+        w = [self.word() for _ in range(self.rng.randint(1, 5))]
+        if self.chance(0.25):
+            w[0] = (
+                f"{self.rng.randint(2, 400)}{self.rng.choice('個名條座年')}"
+                if self.zh
+                else str(self.rng.randint(2, 400))
+            )
+        return self.rng.choice(["", "，", "的", "、"]).join(w) if self.zh else self.rng.choice([" ", " ", ", "]).join(w)
 
     def labelled(self, line: Line) -> str:
         """The line behind a label, as a pack's fields stand in their chunk ("Goal of Oriel: …")."""

@@ -1,6 +1,7 @@
-"""Train the pocket LLM from nothing on a CPU.
+"""Train the pocket LLM on a CPU, from nothing or from a folder of exported weights.
 
     PYTHONPATH=src python -m sagaforge.training.pocket_llm.train --minutes 100 --run /tmp/pocket_llm_run
+    PYTHONPATH=src python -m sagaforge.training.pocket_llm.train --minutes 50 --run /tmp/more --base models/pocket-llm
 
 Resumes from the run's last checkpoint, which SIGTERM and SIGINT also leave behind. The learning rate warms up, stays,
 and falls over the last part of the time given: the schedule follows the clock, because on a shared machine the clock is
@@ -22,6 +23,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from sagaforge.training import runs
+from sagaforge.training.muon import Muon
 from sagaforge.training.pocket_llm import data, init, score, tokenizer
 
 
@@ -30,6 +32,7 @@ class Config:
     """Everything that shapes a run."""
 
     run: str = "/tmp/pocket_llm_run"
+    base: str = ""
     minutes: float = 100.0
     seed: int = 1
     threads: int = 1
@@ -86,7 +89,7 @@ def make_optimizers(model: Qwen2ForCausalLM, config: Config) -> list[torch.optim
         {"params": groups[False, False], "lr": config.vector_rate},
     ]
     return [
-        torch.optim.Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -107,18 +110,22 @@ def learned_places(rows: data.Rows, count: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def train(config: Config) -> None:
-    """One run, from nothing or from its last checkpoint, until its time is over or it is told to stop."""
+    """One run, from nothing, from `base` or from its last checkpoint, until its time is over or it is told to stop."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     run = Path(config.run)
     run.mkdir(parents=True, exist_ok=True)
     if not (run / "tokenizer" / "tokenizer.json").exists():
-        tokenizer.build().save_pretrained(run / "tokenizer")
+        words = AutoTokenizer.from_pretrained(config.base) if config.base else tokenizer.build()
+        words.save_pretrained(run / "tokenizer")
     words = AutoTokenizer.from_pretrained(run / "tokenizer")
 
-    # Master weights in float32; the step computes in bfloat16, which AMX makes nearly twice as fast.
+    # Master weights in float32, whatever the step computes in.
     master = Qwen2ForCausalLM(model_config(config, len(words), words.eos_token_id, words.pad_token_id))
-    init.find_and_copy(master, words)
+    if config.base:
+        master.load_state_dict(Qwen2ForCausalLM.from_pretrained(config.base, dtype=torch.float32).state_dict())
+    else:
+        init.find_and_copy(master, words)
     print(json.dumps(asdict(config)), f"parameters {sum(p.numel() for p in master.parameters()):,}", flush=True)
     optimizers = make_optimizers(master, config)
     rates = runs.full_rates(optimizers)
@@ -132,7 +139,7 @@ def train(config: Config) -> None:
             optimizer.load_state_dict(state)
         step, tokens, spent = saved["step"], saved["tokens"], saved["spent"]
         print(f"resumed at step {step}, {tokens:,} tokens, {spent / 60:.1f} min", flush=True)
-    fast = Qwen2ForCausalLM(master.config).to(torch.bfloat16)
+    fast = Qwen2ForCausalLM(master.config).to(runs.step_dtype())
     fast.load_state_dict(master.state_dict())
     compute = torch.compile(loss_of) if config.compile else loss_of
 
@@ -218,6 +225,7 @@ def report(model: Qwen2ForCausalLM, words: object, run: Path, tokens: int, examp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", default=Config.run)
+    parser.add_argument("--base", default=Config.base, help="a folder of weights to begin with")
     parser.add_argument("--minutes", type=float, default=Config.minutes)
     parser.add_argument("--threads", type=int, default=Config.threads)
     parser.add_argument("--seed", type=int, default=Config.seed)

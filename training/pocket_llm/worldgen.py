@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
-from sagaforge.training.pocket_llm import banks, facts
+from sagaforge.training.pocket_llm import banks, facts, lexicon
 from sagaforge.training.pocket_llm.lore import Line, LoreMaker, fill, title_of
 
 
@@ -77,10 +77,12 @@ class SceneMaker(LoreMaker):
             pairs.append((message, turn))
         return Scene(prompt, pairs)
 
-    def ask(self, line: Line) -> tuple[str, str]:
-        """A message that the line answers, and what it is about."""
+    def ask(self, line: Line, *, is_alone: bool = False) -> tuple[str, str]:
+        """A message that the line answers, and what it is about. Names may fail where it is alone of its relation."""
         question = self.rng.choice(line.questions)
         about = line.names[0] if line.names else line.section
+        if is_alone and line.relation and self.chance(0.2):
+            question = self.loosely(question, line)
         if not self.zh:
             noise = self.rng.random()
             if noise < 0.15:
@@ -91,6 +93,41 @@ class SceneMaker(LoreMaker):
             question = question.rstrip("？")
         return question, about
 
+    def loosely(self, question: str, line: Line) -> str:
+        """The question with less than its line's subject's name: a part of it, or what players say in its stead."""
+        slot = next(slot for slot, filled in line.slots.items() if filled == line.names[0])
+        name, words = line.slots[slot], line.slots[slot].removeprefix("the ").split()
+        kind = {"a": "person", "b": "person", "p": "place", "q": "place", "t": "thing", "u": "thing"}.get(slot, "other")
+        if self.chance(0.5) and (len(words) > 1 or (self.zh and len(name) > 2)):
+            said = self.rng.choice([name[-2:], name[:2]]) if self.zh else self.rng.choice(words[:1] + words[-1:])
+        else:
+            stand_ins = banks.ZH_STANDINS if self.zh else banks.EN_STANDINS
+            said = self.spoken(self.rng.choice(stand_ins[kind]))
+        for article in ("the ", "The ", "") if not self.zh else ("",):
+            question = question.replace(article + name, said)
+        return question[0].upper() + question[1:]
+
+    def dressed(self, message: str) -> str:
+        """The message among the other things that players say in one breath. None of it bears on the answer."""
+        space = "" if self.zh else " "
+        if self.chance(0.75):
+            lead = self.spoken(self.pick(banks.EN_LEADS, banks.ZH_LEADS))
+            goes_on = lead.endswith((",", "but")) and not message.startswith("I ")
+            message = lead + space + (message[0].lower() if goes_on else message[0]) + message[1:]
+        if self.chance(0.35):
+            message += space + self.spoken(self.pick(banks.EN_TAILS, banks.ZH_TAILS))
+        return message
+
+    def spoken(self, form: str) -> str:
+        """A form of what players say, its slots filled."""
+        return form.format(
+            x=self.word(),
+            y=self.word(),
+            w=self.pick(lexicon.EN_JOBS, lexicon.ZH_JOBS),
+            k=self.pick(lexicon.EN_KIN, lexicon.ZH_KIN),
+            m=self.pick(lexicon.EN_TIMES, lexicon.ZH_TIMES),
+        )
+
     def turn(self, prompt: TurnPrompt, lines: list[Line], cast: dict[str, list[str]]) -> tuple[str, ModelTurn]:
         """A message and the answer it asks for."""
         near = list(dict.fromkeys(name for name in (prompt.character, *prompt.people_here) if name))
@@ -99,7 +136,7 @@ class SceneMaker(LoreMaker):
         if kind < 0.03 or (not lines and kind < 0.5):
             asked = Asked(self.pick(banks.EN_NONSENSE, banks.ZH_NONSENSE))
         elif kind < 0.18 or not lines:
-            message, missing = self.near_miss(cast, lines) if self.chance(0.5) else self.unanswerable(cast, lines)
+            message, missing = self.near_miss(cast, lines) if self.chance(0.4) else self.unanswerable(cast, lines)
             asked = Asked(message, missing=missing)
         elif kind < 0.64:
             asked = self.question(lines, cast)
@@ -112,6 +149,8 @@ class SceneMaker(LoreMaker):
             asked = self.manner(lines[0].section, who)
         else:
             asked = self.act(prompt, lines, cast, who)
+        if kind < 0.78 and self.chance(0.35):
+            asked.message = self.dressed(asked.message)
         is_answered = bool(asked.chosen or asked.done) and not asked.missing
         entities = self.entities(prompt, lines, asked.about if is_answered else "")
         return asked.message, ModelTurn(
@@ -139,7 +178,8 @@ class SceneMaker(LoreMaker):
         """A message that one line answers, and now and then a second one in the same breath that nothing answers."""
         # Retrieval ranks: what answers is the first line nine times in ten, but a scene's questions share their lines.
         index = 0 if self.chance(0.7) else self.rng.randrange(min(4, len(lines)))
-        message, about = self.ask(lines[index])
+        is_alone = [line.relation for line in lines].count(lines[index].relation) == 1
+        message, about = self.ask(lines[index], is_alone=is_alone)
         asked = Asked(message, about, self.also(lines, index))
         if self.chance(0.06):
             second, asked.missing = self.unanswerable(cast, lines)

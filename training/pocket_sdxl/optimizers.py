@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sagaforge.training.muon import Muon
+
 ENDS = ("conv_in.", "conv_out.")
 
 
-class KernelMuon(torch.optim.Muon):
-    """Muon (https://kellerjordan.github.io/posts/muon) for kernels too: each is a matrix with a row per output channel.
+class KernelMuon(Muon):
+    """Muon for kernels too: each is a matrix with a row per output channel.
 
     In 75 steps the autoencoder came as far with it as with AdamW in 120.
     """

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,8 +117,12 @@ def train(config: Config) -> None:
     run = Path(config.run)
     run.mkdir(parents=True, exist_ok=True)
     if not (run / "tokenizer" / "tokenizer.json").exists():
-        words = AutoTokenizer.from_pretrained(config.base) if config.base else tokenizer.build()
-        words.save_pretrained(run / "tokenizer")
+        if config.base:  # as files: beside a config.json transformers reads another class than the one that was trained
+            (run / "tokenizer").mkdir()
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                shutil.copy(Path(config.base) / name, run / "tokenizer" / name)
+        else:
+            tokenizer.build().save_pretrained(run / "tokenizer")
     words = AutoTokenizer.from_pretrained(run / "tokenizer")
 
     # Master weights in float32, whatever the step computes in.

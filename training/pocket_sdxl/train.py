@@ -69,9 +69,9 @@ def conditions(pipeline: Any, tokens: torch.Tensor) -> dict[str, Any]:
     tokens: [n, length].
     """
     states, pooled = models.encoded_text(pipeline.text_encoder, pipeline.text_encoder_2, tokens)
-    size = torch.tensor([[models.SIZE, models.SIZE, 0, 0, models.SIZE, models.SIZE]], dtype=torch.bfloat16)
-    added = {"text_embeds": pooled.to(torch.bfloat16), "time_ids": size.expand(len(tokens), -1)}
-    return {"encoder_hidden_states": states.to(torch.bfloat16), "added_cond_kwargs": added}
+    size = torch.tensor([[models.SIZE, models.SIZE, 0, 0, models.SIZE, models.SIZE]], dtype=runs.step_dtype())
+    added = {"text_embeds": pooled.to(runs.step_dtype()), "time_ids": size.expand(len(tokens), -1)}
+    return {"encoder_hidden_states": states.to(runs.step_dtype()), "added_cond_kwargs": added}
 
 
 @torch.no_grad()
@@ -79,10 +79,10 @@ def encoded(run: Path, album: Album, autoencoder: Any) -> torch.Tensor:
     """Latents of the whole album, [n, channels, height, width]; kept on disk."""
     path = run / "latents.pt"
     if not path.exists():
-        fast = autoencoder.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+        fast = autoencoder.to(dtype=runs.step_dtype(), memory_format=torch.channels_last)
         parts = []
         for start in range(0, len(album), ENCODED_AT_ONCE):
-            pixels = to_tensor(album.pictures[start : start + ENCODED_AT_ONCE]).to(torch.bfloat16)
+            pixels = to_tensor(album.pictures[start : start + ENCODED_AT_ONCE]).to(runs.step_dtype())
             parts.append(fast.encode(pixels).latent_dist.mean.to(torch.float16))
         autoencoder.float()
         runs.save_whole(path, {"latents": torch.cat(parts)})
@@ -148,7 +148,7 @@ def train(config: Config) -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
-    fast = models.make_unet().to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+    fast = models.make_unet().to(dtype=runs.step_dtype(), memory_format=torch.channels_last)
     # PyTorch's fused attention goes backward slowly on a CPU: without it a step takes two thirds of the time.
     fast.set_attn_processor(AttnProcessor())
     fast.load_state_dict(master.state_dict())
@@ -171,8 +171,8 @@ def train(config: Config) -> None:
         tokens = pipeline.tokenizer(
             texts, padding="max_length", truncation=True, max_length=models.MAX_TOKENS, return_tensors="pt"
         ).input_ids
-        clean = (latents[chosen].float() * scale).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        noise = torch.randn(clean.shape, generator=drawn).to(torch.bfloat16)
+        clean = (latents[chosen].float() * scale).to(runs.step_dtype()).contiguous(memory_format=torch.channels_last)
+        noise = torch.randn(clean.shape, generator=drawn).to(runs.step_dtype())
         timesteps = torch.randint(0, len(shares), (config.batch,), generator=drawn)
         given = conditions(pipeline, tokens)
         stress = torch.stack([stresses[album.scenes[n].composition] for n in chosen])

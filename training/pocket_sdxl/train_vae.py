@@ -90,7 +90,7 @@ def train(config: Config) -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
-    fast = models.make_autoencoder().to(memory_format=torch.channels_last, dtype=torch.bfloat16)
+    fast = models.make_autoencoder().to(memory_format=torch.channels_last, dtype=runs.step_dtype())
     fast.load_state_dict(master.state_dict())
     known = torch.load(run / "latents.pt", weights_only=True)["latents"] if config.decoder_only else None
     rng = np.random.default_rng(step + config.seed)
@@ -102,12 +102,12 @@ def train(config: Config) -> None:
         chosen = np.sort(rng.integers(0, len(album), config.batch))
         windows = draw_windows(config.batch, size, rng)
         pictures = [album.pictures[n, y : y + size, x : x + size] for n, (y, x) in zip(chosen, windows, strict=True)]
-        pixels = to_tensor(np.stack(pictures)).to(torch.bfloat16)
+        pixels = to_tensor(np.stack(pictures)).to(runs.step_dtype())
         if known is not None:
             side = size // models.FACTOR
             cells = [(n, y // models.FACTOR, x // models.FACTOR) for n, (y, x) in zip(chosen, windows, strict=True)]
             latents = torch.stack([known[n, :, y : y + side, x : x + side] for n, y, x in cells])
-            loss = loss_of(fast.decode(latents.to(torch.bfloat16)).sample, pixels)
+            loss = loss_of(fast.decode(latents.to(runs.step_dtype())).sample, pixels)
         else:
             posterior = fast.encode(pixels).latent_dist
             latents = posterior.mean + posterior.std * torch.randn_like(posterior.mean)

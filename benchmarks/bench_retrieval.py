@@ -67,8 +67,10 @@ def english_paragraphs() -> Iterator[str]:
 
 
 def chosen(paragraphs: Iterator[str], rng: random.Random) -> list[str]:
-    """As many as are wanted, none of which is another's twin."""
+    """As many as are wanted, none of which is another's twin. Leaves with what to do where there are not so many."""
     distinct = {text[:40]: text for text in paragraphs}
+    if len(distinct) < NUM_PARAGRAPHS:
+        sys.exit(f"only {len(distinct)} of {NUM_PARAGRAPHS} paragraphs: run apt-get install manpages-zh first")
     return rng.sample(list(distinct.values()), NUM_PARAGRAPHS)
 
 

@@ -16,8 +16,11 @@ def test_steps_as_torch_s_own(shape: tuple[int, int], dtype: torch.dtype, monkey
     torch.manual_seed(0)
     begin = torch.randn(shape)
     ours, theirs = torch.nn.Parameter(begin.clone()), torch.nn.Parameter(begin.clone())
-    options = {"lr": 1e-2, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
-    optimizers = [Muon([ours], **options), torch.optim.Muon([theirs], **options)]
+    options = {"lr": 1e-2, "weight_decay": 0.1}
+    optimizers = [
+        Muon([ours], **options),
+        torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **options),
+    ]
     for _ in range(4):
         ours.grad = torch.randn(shape)
         theirs.grad = ours.grad.clone()

@@ -151,7 +151,7 @@ def test_the_judge_finds_the_drawings_right_and_others_wrong() -> None:
 def test_a_kernel_learns_as_the_matrix_that_it_is() -> None:
     kernel = torch.nn.Parameter(torch.randn(6, 4, 3, 3))
     matrix = torch.nn.Parameter(kernel.data.clone().view(6, -1))
-    options = {"lr": 0.1, "weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    options = {"lr": 0.1, "weight_decay": 0.0}
     of_kernels, of_matrices = KernelMuon([kernel], **options), Muon([matrix], **options)
     for _ in range(2):
         kernel.grad = torch.randn(6, 4, 3, 3)

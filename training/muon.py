@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -15,7 +16,10 @@ from sagaforge.training import runs
 
 
 class Muon(torch.optim.Muon):
-    """torch's Muon with `match_rms_adamw` rates, in the precision that the CPU is good at. For matrices only."""
+    """torch's Muon with AdamW's size of steps, in the precision that the CPU is good at. For matrices only."""
+
+    def __init__(self, parameters: Any, **options: Any) -> None:
+        super().__init__(parameters, adjust_lr_fn="match_rms_adamw", **options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:

@@ -1,6 +1,6 @@
 """Train the pocket reranker: tables that tell which sentence answers a question.
 
-    python -m sagaforge.training.reranker                      # writes models/pocket-reranker, in two minutes
+    python -m sagaforge.training.reranker                      # writes models/pocket-reranker, in some minutes
 
 It learns from the wordings of facts and of their questions that the pocket LLM learns from
 (`pocket_llm/facts_*.txt`): of the sentences of all relations a question must find its own. Names are left out on both

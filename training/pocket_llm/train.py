@@ -90,7 +90,7 @@ def make_optimizers(model: Qwen2ForCausalLM, config: Config) -> list[torch.optim
         {"params": groups[False, False], "lr": config.vector_rate},
     ]
     return [
-        Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, weight_decay=config.weight_decay),
         torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 

@@ -14,7 +14,9 @@ from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
 from sagaforge.training.pocket_llm import banks, facts, lexicon
-from sagaforge.training.pocket_llm.lore import Line, LoreMaker, fill, title_of
+from sagaforge.training.pocket_llm.cast import title_of
+from sagaforge.training.pocket_llm.lore import LoreMaker, fill
+from sagaforge.training.pocket_llm.wild import Line
 
 
 @dataclass

@@ -39,6 +39,6 @@ def make_optimizers(model: nn.Module, *, matrix_rate: float, rate: float) -> lis
         is_matrix = parameter.ndim >= 2 and "embedding" not in name and not any(end in name for end in ENDS)
         (matrices if is_matrix else others).append(parameter)
     return [
-        KernelMuon(matrices, lr=matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        KernelMuon(matrices, lr=matrix_rate, weight_decay=0.0),
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]

@@ -8,7 +8,9 @@ import random
 from dataclasses import dataclass
 
 from sagaforge.training.pocket_llm import banks
-from sagaforge.training.pocket_llm.lore import Line, LoreMaker, title_of
+from sagaforge.training.pocket_llm.cast import title_of
+from sagaforge.training.pocket_llm.lore import LoreMaker
+from sagaforge.training.pocket_llm.wild import Line
 
 # Names by kind, as `LoreMaker.cast` draws them.
 Cast = dict[str, list[str]]

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,13 +43,13 @@ def plan(
     *,
     style: StylePreset | None,
     profile: ImageProfile,
-    adapters: Collection[str],
+    adapters: Mapping[str, str | None],
     idempotency_key: str | None,
 ) -> list[Planned]:
     """The pictures of a request, fully resolved. Decodes what it starts from, which takes a while for large pictures.
 
     Args:
-        adapters: names of those there are; asked only about requests that name some.
+        adapters: names of those there are, with the hashes of those that the request names; asked only then.
 
     Raises:
         NotFound: there is no such adapter.
@@ -63,6 +63,7 @@ def plan(
         raise InvalidInput("A mask needs the image that it belongs to: send `image` too.")
     negative = ", ".join(text for text in (request.negative_prompt, variant.negative_prompt if variant else "") if text)
     width, height = painted(shown, profile)
+    wanted = _adapters(request, style, adapters)
     asked = (profile.is_pocket and has_chinese(request.prompt) and pocket_prompt(request.prompt)) or request.prompt
     spec = ImageSpec(
         prompt=style.resolve(asked, is_pocket=profile.is_pocket) if style else asked,
@@ -73,10 +74,12 @@ def plan(
         guidance_scale=_first(request.cfg_scale, params.cfg_scale, profile.guidance_scale),
         seed=0,
         scheduler=_first(request.scheduler, params.scheduler, profile.scheduler),
-        adapters=_adapters(request, style, adapters),
+        adapters=wanted,
         image=image,
         mask=mask,
         strength=request.strength,
+        adapter_sha256={name: sha256 for name, _ in wanted if (sha256 := adapters[name]) is not None},
+        model_sha256=model_sha256(profile.model.source),
     )
     first_seed = request.seed if request.seed is not None else _seed(idempotency_key)
     planned = []
@@ -132,7 +135,9 @@ def _adapters(
 
 def _image_id(spec: ImageSpec, shown: tuple[int, int], profile: ImageProfile) -> str:
     decisive: dict[str, Any] = {**asdict(spec), "shown": shown}
-    decisive["model"] = model_sha256(profile.model.source) or profile.model.source
+    decisive["model"] = decisive.pop("model_sha256") or profile.model.source
+    if not spec.adapters:
+        del decisive["adapter_sha256"]
     for name in ("image", "mask"):
         decisive[name] = hashlib.sha256(decisive[name]).hexdigest() if decisive[name] else None
     for name in ("preview_every", "deadline_s"):

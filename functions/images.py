@@ -180,7 +180,8 @@ async def list_image_models(*, studio: Studio) -> ImageModelList:
         scheduler=profile.scheduler,
         schedulers=list(get_args(SchedulerName)),
     )
-    return ImageModelList(models=[model], loras=await studio.adapters.names())
+    loras, problems = await studio.adapters.all()
+    return ImageModelList(models=[model], loras=loras, problems=problems)
 
 
 # --- one picture ----------------------------------------------------------------------------------------------------
@@ -188,8 +189,8 @@ async def list_image_models(*, studio: Studio) -> ImageModelList:
 
 async def _planned(request: ImageRequest, idempotency_key: str | None, studio: Studio) -> list[Planned]:
     style = await studio.styles.get(request.style_preset) if request.style_preset else None
-    needs_adapters = request.lora or (style is not None and style.lora_path)
-    adapters = await studio.adapters.names() if needs_adapters else []
+    wanted = {one.name for one in request.lora} | ({style.lora_path} if style and style.lora_path else set())
+    adapters = await studio.adapters.hashed(wanted) if wanted else {}
     return await asyncio.to_thread(
         plan, request, style=style, profile=studio.profile, adapters=adapters, idempotency_key=idempotency_key
     )

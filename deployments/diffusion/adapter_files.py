@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sagaforge.deployments.diffusion.adapter_body import alphas, read_tensors, shown
+from sagaforge.deployments.diffusion.adapter_groups import Group
 from sagaforge.deployments.diffusion.adapter_keys import Layers, kind_of, role_of
-from sagaforge.deployments.diffusion.adapter_updates import Group, update_of
+from sagaforge.deployments.diffusion.adapter_updates import update_of
 from sagaforge.deployments.diffusion.adapters import Adapter, Update
 from sagaforge.deployments.diffusion.devices import working_device
 from sagaforge.errors import InvalidInput, SagaForgeError

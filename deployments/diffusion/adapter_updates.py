@@ -9,93 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from sagaforge.deployments.diffusion.adapter_body import Alphas, shown
+from sagaforge.deployments.diffusion.adapter_groups import WITH_ANY, Group
 from sagaforge.deployments.diffusion.adapters import Pair, Update
 from sagaforge.errors import InvalidInput
 
 MAX_RANK = 512
-LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
-# What each kind is made of, and what it may have besides.
-KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "down": (("down", "up"), ("mid", "up_bias")),
-    "up": (("down", "up"), ("mid", "up_bias")),
-    "hada": (LOHA, ("hada_t1", "hada_t2")),
-    "lokr": ((), ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")),
-    "diff": (("diff",), ()),
-}
-WITH_ANY = ("alpha", "magnitude", "diff_b")
-# As trainers call them, for messages.
-SPELLED = {"down": "lora_down (lora_A)", "up": "lora_up (lora_B)"}
-
-
-@dataclass
-class Group:
-    """A layer's tensors by role, with the keys that they stood under."""
-
-    tensors: dict[str, torch.Tensor]
-    keys: dict[str, str]
-
-    def add(self, role: str, key: str, tensor: torch.Tensor) -> None:
-        if role in self.keys:
-            raise InvalidInput(f"{shown(key)} and {shown(self.keys[role])} say the same thing of one layer.")
-        self.tensors[role], self.keys[role] = tensor, key
-
-    @property
-    def key(self) -> str:
-        """One that stands for all."""
-        return shown(next((key for role, key in self.keys.items() if role != "alpha"), next(iter(self.keys.values()))))
-
-    @property
-    def has_no_effect(self) -> bool:
-        """Whether it provably changes nothing, in whatever layer: a factor of each product is zero, and so is what is
-        added."""
-        added = [self.tensors[role] for role in ("up_bias", "diff", "diff_b") if role in self.tensors]
-        factors = [one for role, one in self.tensors.items() if role.startswith(("down", "up", "mid", "hada", "lokr"))]
-        is_product_zero = not factors or any(not one.any() for one in factors)
-        return "magnitude" not in self.tensors and is_product_zero and not any(one.any() for one in added)
-
-    def check(self) -> None:
-        """Raises `InvalidInput` for what is only a part, or parts of several kinds."""
-        first = next((role for role in self.tensors if role not in ("alpha", "diff_b", "magnitude")), None)
-        if first is None:
-            if "diff_b" in self.tensors and len(self.tensors) == 1:
-                return
-            raise InvalidInput(f"{self.key} belongs to an update that this file does not hold.")
-        kind = first.split("_")[0] if first != "up_bias" else "up"
-        needed, allowed = KINDS["down" if kind == "mid" else kind]
-        if missing := [role for role in needed if role not in self.tensors]:
-            raise InvalidInput(
-                f"{self.key} is half of an update: its {SPELLED.get(missing[0], missing[0])} is missing. "
-                "The file was cut short, or its keys were renamed."
-            )
-        for role in self.tensors:
-            if role not in (*needed, *allowed, *WITH_ANY):
-                raise InvalidInput(f"{shown(self.keys[role])} and {self.key} are updates of two kinds for one layer.")
-        self._check_both("hada_t1", "hada_t2")
-        if kind == "lokr":
-            self._check_lokr()
-
-    def _check_lokr(self) -> None:
-        for name in ("lokr_w1", "lokr_w2"):
-            halves = (f"{name}_a", f"{name}_b")
-            if name in self.tensors and any(half in self.tensors for half in halves):
-                raise InvalidInput(f"{shown(self.keys[name])} is there whole and in halves.")
-            if name not in self.tensors and not any(half in self.tensors for half in halves):
-                raise InvalidInput(f"{self.key} is a part of an update: its {name} is missing.")
-            self._check_both(*halves)
-        if "lokr_t2" in self.tensors and "lokr_w2_a" not in self.tensors:
-            raise InvalidInput(f"{shown(self.keys['lokr_t2'])} is a part of an update: its lokr_w2_a is missing.")
-
-    def _check_both(self, one: str, other: str) -> None:
-        for there, missing in ((one, other), (other, one)):
-            if there in self.tensors and missing not in self.tensors:
-                raise InvalidInput(f"{shown(self.keys[there])} is half of an update: its {missing} is missing.")
 
 
 def update_of(group: Group, module: nn.Module, part: str, layer: str, told: Alphas, device: torch.device) -> Update:
@@ -172,7 +96,7 @@ def _product(group: Group, shape: tuple[int, ...]) -> tuple[Pair | None, torch.T
         pair = _pair(group, ("up", "down", "mid"), shape[0], shape[1:])
         rank = len(tensors["down"])
         if rank > MAX_RANK:
-            raise InvalidInput(f"{group.key}: rank {rank} is not within 1 to {MAX_RANK}.")
+            raise InvalidInput(f"{shown(group.keys['down'])}: rank {rank} is not within 1 to {MAX_RANK}.")
         return pair, None, rank
     if "hada_w1_a" in tensors:
         one, other = (

@@ -1,4 +1,4 @@
-"""Which weights a model has, by their hash: for receipts, and so that a picture of other weights is another picture."""
+"""Which files a model is made of, by their hash: for receipts, and for the ids of pictures."""
 
 from __future__ import annotations
 
@@ -6,18 +6,37 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from sagaforge.storage import file_mark
 
-@lru_cache(maxsize=8)
+# Weights, configurations (a scheduler's decides pictures too) and vocabularies; not cards and pictures beside them.
+SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+MAX_KNOWN = 1024
+
+
 def model_sha256(source: str) -> str | None:
-    """One hash for all weights of a local model, by the hashes of its files; None for a hub name.
+    """One hash for all of a local model, by its files' names and hashes; None for a hub name.
 
-    Read once in a process: weights that are replaced are loaded, and hashed, at the next start.
+    A file is read again when it has changed: the answer is about what lies there now.
     """
     path = Path(source)
     if not path.exists():
         return None
+    if path.is_file():
+        return _sha256(path)
     whole = hashlib.sha256()
-    for part in [path] if path.is_file() else sorted(path.rglob("*.safetensors")):
-        with part.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if file.suffix in SUFFIXES and file.is_file() and not any(part.startswith(".") for part in name.parts):
+            whole.update(f"{name.as_posix()}\0{_sha256(file)}\n".encode())
     return whole.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    mark = file_mark(file.stat())
+    return _sha256_of(file, mark) if mark is not None else _sha256_of.__wrapped__(file, mark)
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _sha256_of(file: Path, mark: str | None) -> str:
+    with file.open("rb") as body:
+        return hashlib.file_digest(body, "sha256").hexdigest()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 
 from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
 
@@ -26,10 +27,26 @@ Steps = Annotated[int, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0.0, le=30.0)]
 
 
+def _adapter_name(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)
+    if name != name.strip() or name.startswith("."):
+        raise ValueError("an adapter's name does not begin or end with a space, nor begin with a dot")
+    for character in name:
+        # Cf: what turns the writing round or can't be seen; the joiners in it are parts of letters and emoji.
+        is_odd = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
+        if is_odd or character in "/\\:<>":
+            raise ValueError(f"an adapter's name does not hold {character!a}")
+    return name
+
+
+# The name of a file without its suffix. ":" divides it from a scale (`--lora NAME:SCALE`, `<lora:NAME:SCALE>`).
+AdapterName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_adapter_name)]
+
+
 class UsedLora(Shape):
     """An adapter by name, with how much of it."""
 
-    name: Identifier
+    name: AdapterName
     scale: float = Field(1.0, ge=-4.0, le=4.0)
 
 
@@ -79,7 +96,7 @@ class ImageRequest(Shape):
 class UsedAdapter(Shape):
     """An adapter as it was used."""
 
-    name: Identifier
+    name: AdapterName
     scale: float = Field(ge=-4.0, le=4.0)
     sha256: ShortText | None = None
     license: ShortText | None = None
@@ -273,3 +290,6 @@ class ImageModelSummary(Shape):
 class ImageModelList(Shape):
     models: list[ImageModelSummary]
     loras: list[str] = Field(description="adapters that there are, by name")
+    problems: list[str] = Field(
+        default_factory=list, description="files among the adapters that can't be used, and why"
+    )

@@ -386,6 +386,8 @@ PLAIN = f"unet.{QUERY}"
         ({"lora_unet_input_blocks_8_1_proj_in.lora_down.weight": rand(4, 9),
           "lora_unet_input_blocks_8_1_proj_in.lora_up.weight": rand(9, 4)}, "input_blocks_8_1", "does not have"),
         ({"lora_te3_x.lora_down.weight": rand(4, 9), "lora_te3_x.lora_up.weight": rand(9, 4)}, "lora_te3_x", "not have"),
+        ({"lora_te3_x.lora_down.weight": rand(4, 9), "lora_te3_x.lora_up.weight": rand(9, 4),
+          "lora_te3_x.lora_up.bias": torch.zeros(9)}, "lora_te3_x", "not have"),
         ({"vae.encoder.conv_in.lora_A.weight": rand(4, 27), "vae.encoder.conv_in.lora_B.weight": rand(16, 4)},
          "vae.encoder.conv_in", "not have"),
     ],

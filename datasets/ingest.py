@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from sagaforge.datasets.chunking import ChunkDraft, chunk_sections, split_sections
-from sagaforge.datasets.embedder import Embedder
+from sagaforge.datasets.embedder import Embedder, is_name_of
 from sagaforge.datasets.lore_index import chunk_id_of, valid_at
 from sagaforge.datasets.pack_text import character_sections, scene_sections
 from sagaforge.datasets.packs import Pack
@@ -101,11 +101,13 @@ async def ingest(
     manifest = manifest_of(pack.characters, pack.scenes, pack.style, doc_ids, embedder.name)
     base = current.version if current else 0
     table = chunks_table(world_id)
-    plan = await _compare(storage, table, drafts, base, license, embedder)
+    has_vectors = current is not None and is_name_of(current.embedder, embedder)
+    plan = await _compare(storage, table, drafts, base, license, embedder, has_vectors)
     response = UploadResponse(world_id=world_id, version=base, doc_ids=doc_ids, total_chunks=len(drafts))
     if current is not None:
         same = (current.title, current.language, current.license) == (pack.title, pack.language, license)
-        old = manifest_of(current.characters, current.scenes, current.style, list(current.doc_ids), current.embedder)
+        named = embedder.name if has_vectors else current.embedder
+        old = manifest_of(current.characters, current.scenes, current.style, list(current.doc_ids), named)
         if same and old == manifest and not plan.added and not plan.removed_ids:
             return response
         if not overwrite:
@@ -142,9 +144,18 @@ async def ingest(
 
 
 async def _compare(
-    storage: Storage, table: str, drafts: list[ChunkDraft], base: int, license: str | None, embedder: Embedder
+    storage: Storage,
+    table: str,
+    drafts: list[ChunkDraft],
+    base: int,
+    license: str | None,
+    embedder: Embedder,
+    has_vectors: bool,
 ) -> _Plan:
-    """Which drafts are new, which rows go, and which vectors can be used again."""
+    """Which drafts are new, which rows go, and which vectors can be used again.
+
+    has_vectors: those that are there are this embedder's; else all are made anew.
+    """
     plan = _Plan()
     if not base:
         plan.added = drafts
@@ -161,6 +172,9 @@ async def _compare(
         query = opened.query().where(valid_at(base))
         columns = ["id", "source", "kind", "ref", "license", "content_hash", "ordinal"]
         rows = await query.select(columns).to_list()
+        if not has_vectors:
+            plan.added, plan.removed_ids = drafts, [row["id"] for row in rows]
+            return plan
         present = {_identity_of_row(row): row["id"] for row in rows}
         wanted = {_identity(draft, license) for draft in drafts}
         plan.added = [draft for draft in drafts if _identity(draft, license) not in present]

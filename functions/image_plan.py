@@ -18,10 +18,10 @@ from sagaforge.datasets.images import derive_image_id
 from sagaforge.datasets.styles import StyleParams, StylePreset
 from sagaforge.deployments.diffusion.image_bytes import decode
 from sagaforge.deployments.diffusion.spec import ImageSpec
-from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.pocket_prompt import has_chinese, pocket_prompt
 from sagaforge.image_schemas import MAX_SEED, ImageRequest
+from sagaforge.model_files import model_sha256
 from sagaforge.profiles import ImageProfile
 
 SHAPES = {"background": (3, 2), "character": (2, 3), "portrait": (2, 3)}

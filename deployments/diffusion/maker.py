@@ -19,8 +19,8 @@ from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress
-from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import Unavailable
+from sagaforge.model_files import model_sha256
 
 logger = logging.getLogger(__name__)
 

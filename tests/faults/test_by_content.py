@@ -8,20 +8,30 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
+from safetensors.torch import load, save
 
 from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.datasets.embedder import is_name_of, load_embedder
+from sagaforge.datasets.ingest import ingest
+from sagaforge.datasets.lore_index import valid_at
+from sagaforge.datasets.packs import Document, Pack
 from sagaforge.datasets.styles import Styles
+from sagaforge.datasets.tables import chunks_table
+from sagaforge.datasets.writer import TableWriter
 from sagaforge.deployments.diffusion.client import ImageClient
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made, first_content
-from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import Conflict, Unavailable
+from sagaforge.model_files import model_sha256
+from sagaforge.profiles import MODELS_DIR
 from sagaforge.storage import Storage, file_mark
 from tests.fakes import House
 from tests.faults.adapter_layouts import file_of
@@ -310,6 +320,47 @@ async def test_a_replica_does_not_paint_for_a_model_that_it_did_not_load(copied:
             await made(maker, replace(SPEC, model_sha256=model_sha256(str(copied))))
     finally:
         maker.close()
+
+
+# --- vectors of worlds ----------------------------------------------------------------------------------------------
+
+
+async def test_another_embedder_of_the_same_name_makes_all_vectors_anew(tmp_path: Path) -> None:
+    """A part of one model's vectors and a part of another's would be compared with each other."""
+    storage, writer = Storage(str(tmp_path)), TableWriter(Storage(str(tmp_path)), "library")
+    folder = shutil.copytree(MODELS_DIR / "pocket-embedder", tmp_path / "embedder")
+    vectors: dict[int, dict[str, Any]] = {}
+    names = []
+    for round_, text in enumerate(("brass", "brass", "iron"), start=1):
+        if round_ == 2:
+            path = folder / "model.safetensors"
+            weights = load(path.read_bytes())
+            moved_over(path, save({key: value.flip(-1).contiguous() for key, value in weights.items()}))
+        embedder = load_embedder(folder)
+        names.append(embedder.name)
+        lore = f"# Ferry\n\nThe ferry bell is {text}.\n\n# Well\n\nThe well is deep and old.\n"
+        pack = Pack(title="W", language="en", documents=(Document("lorebook.md", lore),))
+        answer = await ingest(pack, "w", None, True, storage=storage, writer=writer, embedder=embedder)
+        assert answer.version == round_
+        table = await (await storage.connect()).open_table(chunks_table("w"))
+        rows = await table.query().where(valid_at(round_)).to_list()
+        for row in rows:
+            expected = embedder.encode([f"{row['section']}\n{row['text']}"])[0]
+            assert np.asarray(row["vector"]) @ expected > 0.5, (round_, row["text"])
+        vectors[round_] = {row["text"]: np.asarray(row["vector"]) for row in rows}
+    assert names[0] != names[1] == names[2]
+    assert all(not np.allclose(vectors[1][text], vectors[2][text]) for text in vectors[1])
+    deep = next(text for text in vectors[2] if "deep" in text)
+    assert np.array_equal(vectors[2][deep], vectors[3][deep]), "the same model's vectors are used again"
+    await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_it"), [("e@0123", True), ("e", True), ("e@4567", False), ("other", False), ("", False)]
+)
+def test_a_world_knows_whose_its_vectors_are(stored: str, is_it: bool) -> None:
+    embedder: Any = SimpleNamespace(name="e@0123")
+    assert is_name_of(stored, embedder) == is_it
 
 
 # --- marks ----------------------------------------------------------------------------------------------------------

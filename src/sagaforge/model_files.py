@@ -1,4 +1,5 @@
-"""Which files a model is made of, by their hash: for receipts, and for the ids of pictures."""
+"""Which files a model is made of, by their hash: what was made with other files under the same name was made with
+another model. Receipts, ids of pictures and worlds' vectors say which."""
 
 from __future__ import annotations
 

@@ -310,6 +310,37 @@ def test_kinds_are_mixed_in_stacks_and_batches(xl: Any) -> None:
     assert_same(image_of(finished(DiffusionEngine(xl), replace(requests[1], seed=ASKED.seed))[0]), whole)
 
 
+@pytest.mark.parametrize("kind", ["DoRA", "LoKr whole", "LoKr in halves", "a difference", "LoHa"])
+def test_every_kind_works_where_projections_are_fused(kind: str) -> None:
+    tensors, added = KINDS[kind]
+    fused = make_pipeline("xl")
+    fused.unet.fuse_qkv_projections()
+    assert_same(painted(fused, save({k: v.contiguous() for k, v in tensors.items()})), painted_with(added))
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2"])
+def test_every_kind_works_in_text_encoders(xl: Any, part: str) -> None:
+    prefix = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}[part]
+    layer = f"{prefix}_text_model_encoder_layers_0_self_attn"
+    a, b, kron = rand(3, 32), rand(32, 3), (rand(4, 4), rand(8, 8, seed=3))
+    other = make_pipeline("xl")
+    encoder = getattr(other, part)
+    attention = next(module for name, module in encoder.named_modules() if name.endswith("layers.0.self_attn"))
+    magnitude, change = _dora(attention.q_proj.weight.detach(), a, b, (1,))
+    tensors = {
+        f"{layer}_q_proj.lora_down.weight": a, f"{layer}_q_proj.lora_up.weight": b,
+        f"{layer}_q_proj.dora_scale": magnitude, f"{layer}_k_proj.lokr_w1": kron[0], f"{layer}_k_proj.lokr_w2": kron[1],
+        f"{layer}_v_proj.diff_b": rand(32),
+    }  # fmt: skip
+    with torch.no_grad():
+        attention.q_proj.weight += change
+        attention.k_proj.weight += torch.kron(*kron)
+        attention.v_proj.bias += rand(32)
+    picture = painted(xl, save({key: value.contiguous() for key, value in tensors.items()}))
+    assert_same(picture, painted(other))
+    assert np.abs(picture - painted(xl)).max() > 1, "the update shows"
+
+
 PEFT = {
     "DoRA": LoraConfig(r=3, lora_alpha=3, target_modules=["to_q", "conv1"], use_dora=True, init_lora_weights=False),
     "LoHa": LoHaConfig(r=2, alpha=2, target_modules=["to_k", "conv1"], init_weights=False),

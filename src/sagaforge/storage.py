@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -123,18 +123,16 @@ class Storage:
             return self._put_s3(key, data, if_absent) if self.is_s3 else self._put_local(key, data, if_absent)
 
     def get_object(self, key: str) -> bytes:
-        with storage_errors(f"reading {self.root}/{key}"):
-            if not self.is_s3:
-                try:
-                    return (Path(self.root) / key).read_bytes()
-                except FileNotFoundError:
-                    raise NotFound(f"there is no {key}") from None
-            bucket, full = self._locate(key)
-            client = self._s3()
-            try:
-                return client.get_object(Bucket=bucket, Key=full)["Body"].read()
-            except client.exceptions.NoSuchKey:
-                raise NotFound(f"there is no {key}") from None
+        with storage_errors(f"reading {self.root}/{key}"), self._opened(key) as body:
+            return body.read()
+
+    def sha256_object(self, key: str) -> str:
+        """The hash of an object's content, read in pieces. Raises NotFound."""
+        whole = hashlib.sha256()
+        with storage_errors(f"reading {self.root}/{key}"), self._opened(key) as body:
+            while piece := body.read(HASHED_BYTES):
+                whole.update(piece)
+        return whole.hexdigest()
 
     def delete_object(self, key: str) -> None:
         """Deletes an object; one that isn't there is no error."""
@@ -182,25 +180,19 @@ class Storage:
                 if item["Key"] != prefix
             }
 
-    def sha256_object(self, key: str) -> str:
-        """The hash of an object's content, read in pieces. Raises NotFound."""
-        with storage_errors(f"reading {self.root}/{key}"):
-            if not self.is_s3:
-                try:
-                    with (Path(self.root) / key).open("rb") as file:
-                        return hashlib.file_digest(file, "sha256").hexdigest()
-                except FileNotFoundError:
-                    raise NotFound(f"there is no {key}") from None
-            bucket, full = self._locate(key)
-            client = self._s3()
+    def _opened(self, key: str) -> Any:
+        """A context that has an object's content to read from. Raises NotFound."""
+        if not self.is_s3:
             try:
-                body = client.get_object(Bucket=bucket, Key=full)["Body"]
-            except client.exceptions.NoSuchKey:
+                return (Path(self.root) / key).open("rb")
+            except FileNotFoundError:
                 raise NotFound(f"there is no {key}") from None
-            whole = hashlib.sha256()
-            for piece in body.iter_chunks(HASHED_BYTES):
-                whole.update(piece)
-            return whole.hexdigest()
+        bucket, full = self._locate(key)
+        client = self._s3()
+        try:
+            return closing(client.get_object(Bucket=bucket, Key=full)["Body"])
+        except client.exceptions.NoSuchKey:
+            raise NotFound(f"there is no {key}") from None
 
     def _put_local(self, key: str, data: bytes, if_absent: bool) -> bool:
         path = Path(self.root) / key

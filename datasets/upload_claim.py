@@ -56,6 +56,7 @@ class Claim:
         )
         self.is_lost = self.is_lost or not answer.updated
         self.check()
+        self.manifest = manifest
 
 
 @asynccontextmanager
@@ -84,7 +85,7 @@ async def claimed(
         renewing.cancel()
         expired = {"created_at": datetime.fromtimestamp(0, UTC)}
         try:
-            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": marker}, expired)
+            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": claim.manifest}, expired)
         except SagaForgeError:  # the first error is the one to tell; this claim will expire by itself
             log.warning("the claim on %s could not be given up", row["id"])
         raise

@@ -14,6 +14,7 @@ from sagaforge.datasets.ingest import ingest
 from sagaforge.datasets.lore_index import LoreIndex
 from sagaforge.datasets.lore_lines import LineSelector
 from sagaforge.datasets.packs import read_upload
+from sagaforge.datasets.worlds import WorldStore
 from sagaforge.datasets.writer import TableWriter, Writer
 from sagaforge.deployments.retrieval import Reading
 from sagaforge.schemas import Chunk, UploadResponse
@@ -121,7 +122,10 @@ async def open_library(folder: Path) -> Library:
     house = await make_house(folder)
     writer = TableWriter(house.storage, "library")
     services = replace(
-        house.services, ingestion=LocalIngestion(house.storage, writer), retrieval=LocalSearch(house.storage)
+        house.services,
+        worlds=WorldStore(house.storage, writer),
+        ingestion=LocalIngestion(house.storage, writer),
+        retrieval=LocalSearch(house.storage),
     )
     house = replace(house, services=services)
     return Library(house, client_of(app_of(house)), writer)

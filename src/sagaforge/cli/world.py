@@ -151,7 +151,8 @@ def delete(
 
 def _agreed(output: Output, world_id: str) -> bool:
     try:
-        answer = output.console.input(f"Delete {clean(world_id)}? No new session can begin in it then. [y/N] ")
+        question = f"Delete {clean(world_id)}? No new session can begin in it then. [y/N] "
+        answer = output.console.input(question, markup=False)
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sagaforge.datasets.chunk_history import chunk_at
 from sagaforge.datasets.lore_index import no_world
 from sagaforge.datasets.packs import Character, Scene
 from sagaforge.datasets.tables import chunks_table, sql_in, sql_literal
@@ -22,10 +23,8 @@ from sagaforge.errors import NotFound
 from sagaforge.schemas import (
     CharacterSummary,
     ChunkDetail,
-    ChunkMetadata,
     DeletedWorld,
     SceneSummary,
-    VersionSpan,
     WorldDetail,
     WorldSummary,
 )
@@ -191,24 +190,7 @@ class WorldStore:
         # Row ids are the chunk's, '#' and a tail; '$' is the character after '#'.
         where = f"id >= {sql_literal(chunk_id + '#')} AND id < {sql_literal(chunk_id + '$')}"
         rows = await self._rows(chunks_table(world_id), f"({where}) AND valid_from <= {newest}")
-        if not rows:
-            raise NotFound(f"The world {world_id!r} has no chunk {chunk_id!r}.")
-        rows.sort(key=lambda row: row["valid_from"])
-        row = next((row for row in reversed(rows) if version is None or _holds(row, version)), None)
-        if row is None:
-            held = ", ".join(f"{span.first} to {span.last or newest}" for span in _spans(rows, newest))
-            raise NotFound(f"Version {version} of {world_id!r} has no chunk {chunk_id!r}; versions {held} have it.")
-        # Storages of before ids were kept may have other texts under this id.
-        spans = _spans([other for other in rows if other["content_hash"] == row["content_hash"]], newest)
-        return ChunkDetail(
-            id=chunk_id,
-            text=row["text"],
-            score=1.0,
-            metadata=ChunkMetadata(source=row["source"], section=row["section"], license=row["license"]),
-            world_id=world_id,
-            version=version or spans[-1].last or newest,
-            versions=spans,
-        )
+        return chunk_at(world_id, chunk_id, rows, version, newest)
 
     async def delete(self, world_id: str) -> DeletedWorld:
         """Take a world off the shelf: one commit of one row. Done again it changes nothing and answers the same.
@@ -259,22 +241,6 @@ def _deleted(world_id: str) -> NotFound:
         f"The world {world_id!r} was deleted. Sessions that began in it go on, and what they cite can be read with "
         "their session_id or version; to begin new ones, upload it again."
     )
-
-
-def _holds(row: dict[str, Any], version: int) -> bool:
-    return row["valid_from"] <= version and (row["valid_to"] is None or row["valid_to"] > version)
-
-
-def _spans(rows: list[dict[str, Any]], newest: int) -> list[VersionSpan]:
-    """The runs of versions that hold rows of one chunk (oldest first); a run that `newest` is in has no end."""
-    spans: list[VersionSpan] = []
-    for row in rows:
-        first, end = row["valid_from"], row["valid_to"]
-        last = None if end is None or end > newest else end - 1  # an upload that is not published has set it
-        if spans and spans[-1].last == first - 1:
-            first = spans.pop().first
-        spans.append(VersionSpan(first=first, last=last))
-    return spans
 
 
 def manifest_of(

@@ -82,9 +82,10 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
             SagaForgeError: handle_error,  # type: ignore[dict-item]
         },
     )
-    app.router.route_class = StrictRoute
+    # Before the strict ones: probes and pages take no parameters, and what monitors and links add must not fail them.
     _add_probes(app, readiness)
     add_pages(app)
+    app.router.route_class = StrictRoute
     for function in FUNCTIONS:
         app.add_api_route(
             function.route,
@@ -154,7 +155,7 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
 
         return without_request
 
-    if function.method == "GET":
+    if function.method != "POST":
 
         async def with_parameters(http: Request, request: Annotated[Any, Depends(shape)]) -> Response:
             return await answer(http, request, _context(http))

@@ -1,4 +1,6 @@
-"""Reading a body strictly, where Python's and Starlette's readers let things pass that other programs read otherwise.
+"""Reading a request strictly, where Python's and Starlette's readers let things pass that others read otherwise.
+
+A query holds the parameters of its route, each once: another one would be passed over in silence.
 
 JSON (RFC 8259) must be UTF-8, without NaN or Infinity, without a key that stands twice, without NUL or half a character
 in its texts, and not nested deeper than anything real; a form must be closed by its last boundary, or its end is
@@ -7,18 +9,22 @@ missing. What is read here reaches an engine or a table, some of it unchecked by
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from python_multipart.multipart import parse_options_header
 
 from sagaforge.errors import BadRequest, InvalidInput
 
 MAX_DEPTH = 100  # a JSON schema for structured output reaches about 20
+MAX_PARAMETERS = 100  # looked at; no route has a tenth of them
 TAIL_BYTES = 1024  # what may follow a form's last boundary, which itself has at most 70 characters
 
 
@@ -48,15 +54,37 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that hands its endpoint a `StrictRequest`."""
+    """A route that looks at the names in a query, and hands its endpoint a `StrictRequest`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        known = [parameter.alias for parameter in get_flat_dependant(self.dependant).query_params]
 
         async def handle_strictly(request: Request) -> Response:
+            check_query(request.query_params.multi_items(), known)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handle_strictly
+
+
+def check_query(given: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
+    """Raises `RequestValidationError` for parameters that the route does not have, and for those that stand twice."""
+    errors: list[dict[str, Any]] = []
+    names = [name for name, _ in given]
+    for name, value in dict(given[:MAX_PARAMETERS]).items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            has = f"It has {', '.join(known)}." if known else "It has none."
+            hint = f"Did you mean {near[0]}?" if near else has
+            errors.append(_at_fault(name, value, f"This route has no such query parameter. {hint}"))
+        elif names.count(name) > 1:
+            errors.append(_at_fault(name, value, "It stands twice in the query; send it once."))
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _at_fault(name: str, value: str, message: str) -> dict[str, Any]:
+    return {"type": "query_parameter", "loc": ("query", name), "msg": message, "input": value}
 
 
 def loads(body: bytes) -> Any:

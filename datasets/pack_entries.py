@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from sagaforge.datasets.archives import UploadLimits
-from sagaforge.datasets.pack_yaml import line_of, read_yaml
+from sagaforge.datasets.pack_yaml import filled, line_of, read_yaml
 from sagaforge.errors import InvalidInput, TooLarge
 from sagaforge.schemas import Identifier
 from sagaforge.texts import check_name
@@ -40,7 +40,7 @@ class _Entry(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, value: Any) -> Any:
-        return _filled(value)
+        return filled(value)
 
     @model_validator(mode="after")
     def _check_extras(self) -> _Entry:
@@ -124,14 +124,22 @@ def read_entries(
             raise InvalidInput(
                 f"{_at(path, text, place)}: {_shown(entry_id)} must have keys such as {name_field} and description."
             )
-        try:
-            entries[entry_id] = model.model_validate(_named(row, entry_id, name_field))
-            check_name(getattr(entries[entry_id], name_field), f"{entry_id}.{name_field}")
-        except ValidationError as exc:
-            raise _invalid(path, text, place, entry_id, row, exc) from None
-        except InvalidInput as exc:
-            raise InvalidInput(f"{_at(path, text, (*place, name_field))}: {exc.detail}") from None
+        entries[entry_id] = _entry(path, text, place, entry_id, row, model, name_field)
     return entries
+
+
+def _entry(
+    path: str, text: str, place: Place, entry_id: str, row: dict[str, Any], model: type[EntryT], name_field: str
+) -> EntryT:
+    try:
+        entry = model.model_validate(_named(row, entry_id, name_field))
+    except ValidationError as exc:
+        raise _invalid(path, text, place, entry_id, row, exc) from None
+    try:
+        check_name(getattr(entry, name_field), f"{entry_id}.{name_field}")
+    except InvalidInput as exc:  # the line is looked for only now
+        raise InvalidInput(f"{_at(path, text, (*place, name_field))}: {exc.detail}") from None
+    return entry
 
 
 def _rows(path: str, text: str, key: str, name_field: str, limits: UploadLimits) -> list[tuple[Place, str, Any]]:
@@ -190,13 +198,6 @@ def _invalid(path: str, text: str, place: Place, entry_id: str, row: Any, exc: V
     }.get(first["type"]) or EXPECTED.get(field, "must be text")
     where = ".".join(str(part)[:40] for part in (entry_id, *(inner or first["loc"])))
     return InvalidInput(f"{_at(path, text, (*place, *inner))}: {where}: {words}.")
-
-
-def _filled(value: Any) -> Any:
-    """A value without what was left empty in it."""
-    if isinstance(value, dict):
-        return {key: _filled(inner) for key, inner in value.items() if inner not in (None, "")}
-    return [_filled(inner) for inner in value if inner not in (None, "")] if isinstance(value, list) else value
 
 
 def _joined(value: Any, separator: str) -> Any:

@@ -25,7 +25,7 @@ PROBLEMS = {
     "document separator": "a quotation mark is opened and never closed",
     "did not find expected ',' or ']'": "a list is opened with '[' and not closed, or lacks a comma",
     "did not find expected ',' or '}'": "keys are opened with '{' and not closed, or lack a comma",
-    "did not find expected key": f"expected `key: text`, so a line is indented wrongly, or a quotation ends early; {QUOTE}",
+    "did not find expected key": "expected `key: text`; a line is indented wrongly, or a quotation ends early",
     "did not find expected '-'": "expected another entry of the list, beginning with '-': a line is indented wrongly",
     "block sequence entries are not allowed": "a list must begin on its own line under its key",
     "could not find expected ':'": f"expected `key: text`; a text over several lines is indented; {QUOTE}",
@@ -56,6 +56,13 @@ def read_yaml(name: str, text: str, limits: UploadLimits | None = None) -> Any:
         raise _no_yaml(name, text, exc) from None
     except (ValueError, RecursionError, OverflowError) as exc:
         raise InvalidInput(f"{name}: can't be read as YAML ({type(exc).__name__}); {QUOTE}.") from None
+
+
+def filled(value: Any) -> Any:
+    """A value without what was left empty in it."""
+    if isinstance(value, dict):
+        return {key: filled(inner) for key, inner in value.items() if inner not in (None, "")}
+    return [filled(inner) for inner in value if inner not in (None, "")] if isinstance(value, list) else value
 
 
 def line_of(text: str, path: tuple[str | int, ...]) -> int:
@@ -127,7 +134,7 @@ def _no_yaml(name: str, text: str, exc: yaml.YAMLError) -> InvalidInput:
     mark = getattr(exc, "problem_mark", None)
     problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or "it can't be read")
     if mark is None:
-        return InvalidInput(f"{name}: not valid YAML: {problem[:160]}.")
+        return InvalidInput(f"{name}: no YAML: {problem[:160]}.")
     line, column = mark.line, mark.column
     rows = text.split("\n")
     # The parser stumbles at the tab, or at what follows it.
@@ -140,4 +147,4 @@ def _no_yaml(name: str, text: str, exc: yaml.YAMLError) -> InvalidInput:
                 "indentation; use spaces."
             )
     words = next((meaning for said, meaning in PROBLEMS.items() if said in problem), problem[:160])
-    return InvalidInput(f"{name}, line {line + 1}, column {column + 1}: not valid YAML: {words}.")
+    return InvalidInput(f"{name}, line {line + 1}, column {column + 1}: no YAML: {words}.")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
 from sagaforge.datasets.pack_entries import Character, Scene, read_entries
 from sagaforge.datasets.readers import decode_text, read_pdf
+from sagaforge.datasets.sections import document_title
 from sagaforge.datasets.text import Language, detect_language
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
 from sagaforge.texts import check_name, check_texts
@@ -84,6 +85,7 @@ def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
     scenes: dict[str, Scene] = {}
     style: dict[str, Any] = {}
     for path, data in files.items():
+        check_name(path, f"{stem[:40]}: the name of a file")
         lowered = path.lower().replace(".yml", ".yaml")
         if lowered == "characters.yaml":
             characters = read_entries(path, decode_text(path, data), "characters", Character, "name", limits)
@@ -148,12 +150,11 @@ def _dates_as_typed(value: Any, text: str, path: str) -> Any:
 
 
 def _title(stem: str, documents: list[Document]) -> str:
-    """The lorebook's first heading, or else the file's name made readable."""
+    """The lorebook's first heading of the first level, or else another's, or the file's name made readable."""
     for document in sorted(documents, key=lambda d: d.source.lower() != "lorebook.md"):
-        first = document.text.lstrip().split("\n", 1)[0]
-        if document.source.lower().endswith(".md") and first.startswith("# ") and first[2:].strip():
-            return first[2:].strip()[:120]
-    return stem.replace("_", " ").replace("-", " ").strip()[:120] or "Untitled"
+        if document.source.lower().endswith(".md") and (title := document_title(document.text, document.source)):
+            return title
+    return stem.replace("_", " ").replace("-", " ").strip() or "Untitled"
 
 
 def _shown(value: Any) -> str:

@@ -27,7 +27,7 @@ REFUSED = re.compile(
 # Embeddings and isolates of right-to-left text end with their line, so in a name they reorder what stands beside it.
 REFUSED_IN_NAMES = re.compile(f"[\t\n\r\u2028\u2029\u202a-\u202c\u2066-\u2069]|{REFUSED.pattern}")
 # What ends a line for some program: a page break, a vertical tab, and Unicode's own.
-LINE_ENDS = ("\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029")
+LINE_ENDS = ("\r\n", "\r", "\x0b", "\x0c", "\u2028", "\u2029")
 BYTE_ORDER_MARK = "\ufeff"
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sagaforge.datasets.sections import CITABLE, Section, split_sections
 from sagaforge.datasets.text import sentence_spans
@@ -51,8 +52,7 @@ def doc_id(world_id: str, source: str) -> str:
     return "doc_" + hashlib.sha256(f"{world_id}\0{source}".encode()).hexdigest()[:8]
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """What is not cut: a sentence, or a row of a table with the table's first two lines as `header`."""
 
     start: int
@@ -65,9 +65,9 @@ def cut(
 ) -> list[str]:
     """Pieces of at most about `size` characters, each a run of whole sentences, sharing up to `overlap` characters.
 
-    A sentence longer than `size` is cut at a space (or anywhere, where there is none); a row of a table (`tables` are
-    their offsets) is not. Each piece holds a letter or a digit: what holds none stays with what is before it. A short
-    last piece joins the one before it rather than standing alone with half a thought.
+    A sentence longer than that by a fifth is cut at a space (or anywhere, where there is none), a row of a table
+    (`tables` are their offsets) never. Each piece holds a letter or a digit: what holds none stays with what is before
+    it. A short last piece joins the one before it rather than standing alone with half a thought.
 
     Raises `InvalidInput` for a row, a header or a run of signs that is too long for that.
     """
@@ -139,8 +139,8 @@ def _sentences(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
 
 
 def _bounded(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
-    """A sentence, cut where it is longer than `size`, without the spaces around each piece."""
-    while end - start > size:
+    """A sentence, cut where it is clearly longer than `size`, without the spaces around each piece."""
+    while end - start > size + size // 5:
         space = text.rfind(" ", start + size // 2, start + size)
         middle = space if space > 0 else start + size
         limit = min(end, middle + size)
@@ -155,7 +155,7 @@ def _bounded(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
 
 
 def _rows(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
-    """The two lines that name a table's columns as one unit, then each row."""
+    """The two lines that name a table's columns with the first row, then each row."""
     lines = []
     for line in text[start:end].splitlines(keepends=True):
         lines.append((start, start + len(line.rstrip())))
@@ -166,14 +166,15 @@ def _rows(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
             f"A table whose first line is {header[:30]!r}… has {len(header):,} characters in its first two lines; "
             f"{size} are allowed, because each piece of a long table repeats them. Shorten the names of its columns."
         )
-    yield _Unit(lines[0][0], lines[1][1])
-    for first, last in lines[2:]:
+    yield _Unit(lines[0][0], lines[:3][-1][1])
+    for number, (first, last) in enumerate(lines[2:]):
         if last - first > MAX_ROW_CHARS:
             raise InvalidInput(
                 f"A table has a row of {last - first:,} characters ({text[first : first + 30]!r}…); {MAX_ROW_CHARS} "
                 "are allowed, because a row is not cut. Write it as text, or leave a line blank after the table."
             )
-        yield _Unit(first, last, header)
+        if number:
+            yield _Unit(first, last, header)
 
 
 def _citable(text: str, units: list[_Unit]) -> list[_Unit]:
@@ -188,8 +189,8 @@ def _citable(text: str, units: list[_Unit]) -> list[_Unit]:
                     f"{text[max(0, cited_until - 30) : cited_until]!r}, where nothing can be cited; take them out."
                 )
             if joined:
-                joined[-1] = replace(joined[-1], end=unit.end)
+                joined[-1] = joined[-1]._replace(end=unit.end)
             continue
-        joined.append(unit if joined or unit.start == start else replace(unit, start=start, header=""))
+        joined.append(unit if joined or unit.start == start else unit._replace(start=start, header=""))
         cited_until = unit.end
     return joined

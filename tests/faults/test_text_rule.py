@@ -190,8 +190,6 @@ BAD_FILE_NAMES = {
     "tab": b'filename="a\tb.md"',
     "isolate": 'filename="a\u2067b.md"'.encode(),
     "nothing visible": 'filename="\u200b"'.encode(),
-    "Big5": b'filename="' + "燈塔".encode("big5") + b'.md"',
-    "Latin-1": b'filename="caf\xe9.md"',
     "long": b'filename="' + b"x" * 198 + b'.md"',
     "line end": 'filename="a\u2028b.md"'.encode(),
 }
@@ -212,6 +210,7 @@ async def test_names_of_sent_files(client: httpx.AsyncClient, house: House, disp
         (b'filename="a%1B[2J.md"', "a%1B[2J.md"),  # no escape in a form: these are the characters
         (b"filename=\"plain.md\"; filename*=UTF-8''%1B%5B2J.md", "plain.md"),  # RFC 7578: not read in a form
         (b'filename="a \\"b\\".md"', 'a "b".md'),
+        (b'filename="caf\xe9.md"', "café.md"),  # the reader of packs looks at what it may be
     ],
 )
 async def test_names_that_are_kept(client: httpx.AsyncClient, house: House, disposition: bytes, name: str) -> None:

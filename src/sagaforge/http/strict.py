@@ -16,7 +16,7 @@ from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from python_multipart.multipart import parse_options_header
 
-from sagaforge.errors import BadRequest, InvalidInput
+from sagaforge.errors import BadRequest
 from sagaforge.texts import check_name, check_text, check_texts, is_suspicious
 
 MAX_DEPTH = 100  # a JSON schema for structured output reaches about 20
@@ -65,15 +65,14 @@ class StrictRoute(APIRoute):
 
 
 def file_name(http: Request, file: UploadFile) -> str:
-    """The name of a form's file, checked. Starlette reads one that is not UTF-8 as Latin-1, and so as nonsense."""
+    """The name of a form's file. One that is not UTF-8, and so read as Latin-1, is left to the reader of packs."""
+    name = file.filename or ""
     _, options = parse_options_header(http.headers.get("content-type", ""))
     try:
         file.headers["content-disposition"].encode("latin-1").decode(options.get(b"charset", b"utf-8").decode())
-    except (UnicodeError, LookupError) as exc:
-        raise InvalidInput(
-            "the name of the file: it is not UTF-8; rename the file, or send its name as UTF-8."
-        ) from exc
-    return check_name(file.filename or "", "the name of the file")
+    except (UnicodeError, LookupError):
+        return name
+    return check_name(name, "the name of the file")
 
 
 def loads(body: bytes) -> Any:

@@ -12,7 +12,7 @@ import yaml
 
 from sagaforge.datasets.archives import UploadLimits
 from sagaforge.errors import InvalidInput, TooLarge
-from sagaforge.texts import check_text, with_plain_line_ends
+from sagaforge.texts import MAX_NAME_CHARS, check_text, with_plain_line_ends
 
 # libyaml where it is compiled in: ten times faster, which bounds what a huge file can cost. Base: nothing is guessed.
 LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -123,6 +123,10 @@ def _key(name: str, node: Any) -> str:
         raise InvalidInput(f"{_at(name, node)}: a key is empty; write a name before the colon.")
     if node.value == "<<" and not node.style:
         raise InvalidInput(f"{_at(name, node)}: merge keys (<<) are not allowed; write the fields out.")
+    if len(node.value) > MAX_NAME_CHARS:
+        raise InvalidInput(
+            f"{_at(name, node)}: a key has more than the {MAX_NAME_CHARS} characters allowed; shorten it."
+        )
     return check_text(node.value, f"{_at(name, node)}: a key", is_name=True, place="an escape")
 
 

@@ -211,6 +211,8 @@ CHARACTERS = [
     ("characters:\n  m: {name: M}\nscenes: {}\n", 3, "only 'characters' may stand at the top, not 'scenes'"),
     ("m:\n  name: M\n  ? [a]\n  : b\n", 3, "a key must be text"),
     ("m:\n  name: M\n  '': b\n", 3, "a key is empty"),
+    ("m:\n  name: M\n  relationships:\n    " + "x" * 201 + ": b\n", 4, "a key has more than the 200 characters"),
+    ("m:\n  name: M\n  " + "x" * 61 + ": b\n", 1, "is longer than 60 characters"),
     ("m:\n  name: M\n  <<: {a: b}\n", 3, "merge keys (<<) are not allowed"),
     ("m:\n  name: M\n  x: *star*\n", 3, "no YAML: "),
     ("m: &a {name: M}\nn: *a\n", 1, "anchors (&a) are not allowed; put the text in quotes"),

@@ -69,7 +69,8 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
         files = {name: read_pdf(name, read_bounded(name, file, limits.max_upload_bytes), limits).encode()}
     else:
         files = {name: read_bounded(name, file, limits.max_upload_bytes)}
-    pack = _assemble(PurePosixPath(name).stem, files, limits)
+    texts = {path: decode_text(path, data) for path, data in files.items()}
+    pack = _assemble(PurePosixPath(name).stem, texts, limits)
     num_chars = sum(len(document.text) for document in pack.documents)
     if num_chars > limits.max_text_chars:
         raise TooLarge(
@@ -79,24 +80,22 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
     return pack
 
 
-def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
+def _assemble(stem: str, texts: dict[str, str], limits: UploadLimits) -> Pack:
     documents: list[Document] = []
     characters: dict[str, Character] = {}
     scenes: dict[str, Scene] = {}
     style: dict[str, Any] = {}
-    for path, data in files.items():
+    for path, text in texts.items():
         check_name(path, f"{stem[:40]}: the name of a file")
         lowered = path.lower().replace(".yml", ".yaml")
         if lowered == "characters.yaml":
-            characters = read_entries(path, decode_text(path, data), "characters", Character, "name", limits)
+            characters = read_entries(path, text, "characters", Character, "name", limits)
         elif lowered == "scenes.yaml":
-            scenes = read_entries(path, decode_text(path, data), "scenes", Scene, "title", limits)
+            scenes = read_entries(path, text, "scenes", Scene, "title", limits)
         elif lowered == "style.toml":
-            style = _style(path, data, limits)
-        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")):
-            text = decode_text(path, data)
-            if text.strip():
-                documents.append(Document(path, text))
+            style = _style(path, text, limits)
+        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")) and text.strip():
+            documents.append(Document(path, text))
     if not documents and not characters and not scenes:
         raise InvalidInput(f"There is no lore in {stem!r}: a pack holds {PACK_FILES}, and at least one with text.")
     documents.sort(key=lambda document: document.source)
@@ -106,8 +105,7 @@ def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
     return Pack(_title(stem, documents), detect_language(sample), tuple(documents), characters, scenes, style)
 
 
-def _style(path: str, data: bytes, limits: UploadLimits) -> dict[str, Any]:
-    text = decode_text(path, data)
+def _style(path: str, text: str, limits: UploadLimits) -> dict[str, Any]:
     if len(text) > limits.max_yaml_chars:
         raise TooLarge(f"{path}: longer than {limits.max_yaml_chars:,} characters.")
     try:

@@ -29,6 +29,7 @@ REFUSED_IN_NAMES = re.compile(f"[\t\n\r\u2028\u2029\u202a-\u202c\u2066-\u2069]|{
 # What ends a line for some program: a page break, a vertical tab, and Unicode's own.
 LINE_ENDS = ("\r\n", "\r", "\x0b", "\x0c", "\u2028", "\u2029")
 BYTE_ORDER_MARK = "\ufeff"
+_HOLDERS = (str, dict, list)
 
 
 def check_text(text: str, where: str, *, is_name: bool = False, place: str | None = None) -> str:
@@ -58,7 +59,7 @@ def check_name(text: str, where: str, *, max_chars: int = MAX_NAME_CHARS) -> str
 
 def check_texts(value: Any, where: str = "") -> None:
     """Check every text, keys too, in a value of JSON, YAML or TOML. Raises `InvalidInput` with the field's path."""
-    waiting: list[tuple[tuple[Any, ...], Any]] = [((), value)]
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((), value)] if isinstance(value, _HOLDERS) else []
     while waiting:
         path, item = waiting.pop()
         if isinstance(item, str):
@@ -68,9 +69,10 @@ def check_texts(value: Any, where: str = "") -> None:
             for key, inner in item.items():
                 if isinstance(key, str) and is_suspicious(key):
                     check_text(key, f"{_field(where, path)}: a field's name")
-                waiting.append(((*path, key), inner))
-        elif isinstance(item, list):
-            waiting += [((*path, index), inner) for index, inner in enumerate(item)]
+                if isinstance(inner, _HOLDERS):
+                    waiting.append(((*path, key), inner))
+        else:
+            waiting += [((*path, index), inner) for index, inner in enumerate(item) if isinstance(inner, _HOLDERS)]
 
 
 def with_plain_line_ends(text: str) -> str:

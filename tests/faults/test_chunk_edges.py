@@ -192,6 +192,7 @@ def test_a_name_does_not_change_with_the_number_of_sections(text: str, names: li
     assert [section.title for section in split_sections(text)] == names
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=5))
 def test_a_sections_name_stays_when_others_come(letters: list[str]) -> None:
     text = "# T\n"
@@ -308,7 +309,7 @@ LINES = [
 ORACLE = MarkdownIt("commonmark").enable("table")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=12))
 def test_another_parser_finds_the_same_headings(lines: list[str]) -> None:
     text = "\n".join(lines)
@@ -325,6 +326,7 @@ def test_another_parser_finds_the_same_headings(lines: list[str]) -> None:
     assert not expected or not expected[-1] or expected[-1] in bodies
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab .。!\n燈|-#`é\u0301\u200d"), max_size=400), st.integers(10, 60))
 def test_chunks_cover_the_text_and_each_can_be_cited(text: str, size: int) -> None:
     chunks = cut(text, size=size, overlap=size // 6)
@@ -339,6 +341,7 @@ def test_chunks_cover_the_text_and_each_can_be_cited(text: str, size: int) -> No
     assert not chunks or not text[at:].strip()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=20))
 def test_no_line_of_a_document_is_lost(lines: list[str]) -> None:
     """Each line with a letter stands in a chunk, or in the name of a section."""

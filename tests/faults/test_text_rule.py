@@ -101,6 +101,7 @@ def test_a_name_has_a_length() -> None:
         check_name("x" * 201, "title")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_the_quick_look_lets_nothing_pass(text: str) -> None:
     """20 MB of base64 stand on the event loop: a look in C (0.02 s) saves the search (1.2 s)."""
@@ -243,7 +244,7 @@ async def test_forms_queries_paths_and_headers(client: httpx.AsyncClient, bad: s
 ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ANY_TEXT)
 def test_the_rule_is_one_for_documents_and_fields(text: str) -> None:
     """A document is accepted if and only if its text is; then its text, and its chunk, are what was sent."""
@@ -259,7 +260,7 @@ def test_the_rule_is_one_for_documents_and_fields(text: str) -> None:
     assert [chunk.text for chunk in chunk_pack(pack, "w")] == [pack.documents[0].text]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ANY_TEXT)
 def test_a_text_of_yaml_is_what_was_quoted(text: str) -> None:
     source = f'm: {{name: M, background: "a{"".join(map(yaml_escape, text))}b"}}'
@@ -271,6 +272,7 @@ def test_a_text_of_yaml_is_what_was_quoted(text: str) -> None:
         assert pack.characters["m"].background == with_plain_line_ends(f"a{text}b")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab燈 ", max_size=6), max_size=6), st.text("ab燈", max_size=5), st.sampled_from(BAD + SURROGATES)
 )

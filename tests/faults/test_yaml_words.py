@@ -7,7 +7,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaforge.datasets.ingest import chunk_pack
@@ -143,6 +143,7 @@ def test_an_entry_without_a_name_is_shown_by_its_id() -> None:
     assert upload(characters__yaml="m: {background: Born.}").characters["m"].name == "m"
 
 
+@settings(deadline=None)
 @given(
     st.text(
         st.characters(codec="ascii", categories=["Lu", "Ll", "Nd"], include_characters="~=+-_.:"),

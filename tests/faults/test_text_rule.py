@@ -90,9 +90,10 @@ def test_what_people_write_is_kept_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", NAMES_TOO, ids=ascii)
 def test_what_people_write_may_stand_in_a_name(text: str) -> None:
-    pack = read_upload(f"{text} lore.txt", io.BytesIO(b"Lore."))
-    assert pack.documents[0].source == f"{text} lore.txt"
-    assert pack.title == f"{text} lore"
+    assert check_name(text, "title") is text
+    pack = read_upload(f"燈 {text} lore.txt", io.BytesIO(b"Lore."))
+    assert pack.documents[0].source == f"燈 {text} lore.txt"
+    assert pack.title == f"燈 {text} lore"
 
 
 def test_a_name_has_a_length() -> None:
@@ -133,9 +134,13 @@ def test_files_of_a_pack(bad: str) -> None:
             read_upload("w.zip", zipped(**files))
         assert 400 <= caught.value.status < 500
         assert caught.value.detail.isprintable(), place
-        if "name of a file" not in place:  # the zip reader may have its own words
-            assert place in caught.value.detail
-            assert code_of(bad) in caught.value.detail
+        if "name of a file" in place:
+            continue  # the zip reader may have its own words
+        if bad == "\0" and "column" in place:  # so may the finder of encodings: it is no UTF-8, whatever it is
+            assert place.split(",")[0] in caught.value.detail
+            continue
+        assert place in caught.value.detail
+        assert code_of(bad) in caught.value.detail
 
 
 def test_a_style_and_a_receipt() -> None:
@@ -241,7 +246,7 @@ async def test_forms_queries_paths_and_headers(client: httpx.AsyncClient, bad: s
 
 # --- properties -----------------------------------------------------------------------------------------------------
 
-ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
+ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 
 
 @settings(max_examples=60, deadline=None)

@@ -44,7 +44,8 @@ def check_text(text: str, where: str, *, is_name: bool = False, place: str | Non
     found = rule.search(text) if is_name or is_suspicious(text) else None
     if found:
         raise InvalidInput(_refusal(text, found.start(), where, place))
-    if is_name and not any(unicodedata.category(c)[0] in "LNPS" for c in text):
+    # Private use is a rare surname in many a Chinese text.
+    if is_name and not any(kind[0] in "LNPS" or kind == "Co" for kind in map(unicodedata.category, text)):
         raise InvalidInput(f"{where}: is empty, or nothing of it can be seen; write a name.")
     return text
 

@@ -92,7 +92,8 @@ def is_suspicious(text: str) -> bool:
 
 
 def _field(where: str, path: tuple[Any, ...]) -> str:
-    inner = ".".join(str(part)[:40] for part in path)
+    """`messages[0].content`, after what it is in."""
+    inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:40]}" for part in path).lstrip(".")
     return f"{where}: {inner}" if where and inner else where or inner or "the text"
 
 

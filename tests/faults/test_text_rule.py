@@ -124,7 +124,7 @@ def test_files_of_a_pack(bad: str) -> None:
         "characters.yaml, line 1, column 13": {"characters__yaml": f"m: {{name: 'Q{bad}ay'}}"},
         "scenes.yaml, line 3, an escape": {"scenes__yaml": f's:\n  title: S\n  details: ["a{escaped}"]'},
         "style.toml: visual_style.mood": {"style__toml": f'[visual_style]\nmood = "x{escaped}"', "a__md": "Lore."},
-        "style.toml: visual_style.a.1": {"style__toml": f'[visual_style]\na = ["x", "{escaped}"]', "a__md": "Lore."},
+        "style.toml: visual_style.a[1]": {"style__toml": f'[visual_style]\na = ["x", "{escaped}"]', "a__md": "Lore."},
         "the name of a file": {f"lore{bad}x__md": "Lore."},
     }
     for place, files in doors.items():
@@ -164,7 +164,7 @@ async def test_bodies(client: httpx.AsyncClient, bad: str, raw: bool) -> None:
         "/llm/turn": ("message", {**TURN, "message": f"Hello {bad}"}),
         "/rag/retrieve": ("query", {"world_id": "harbour", "query": f"a{bad}"}),
         "/t2i/generate": ("negative_prompt", {"prompt": "a harbour", "negative_prompt": bad}),
-        "/v1/chat/completions": ("messages.0.content.1.text", {"model": "fake", "messages": parts}),
+        "/v1/chat/completions": ("messages[0].content[1].text", {"model": "fake", "messages": parts}),
         "/t2i/replay": ("prompt", RECEIPT.model_dump(mode="json", exclude={"adapters"}) | {"prompt": bad}),
     }
     for path, (field, body) in bodies.items():

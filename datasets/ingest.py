@@ -59,7 +59,8 @@ def chunk_pack(pack: Pack, world_id: str) -> list[ChunkDraft]:
     """All chunks of a pack: documents in the order of their names, then characters, then scenes."""
     drafts: list[ChunkDraft] = []
     for document in pack.documents:
-        sections = split_sections(document.text, markdown=document.source.lower().endswith(".md"))
+        is_markdown = document.source.lower().endswith(".md")
+        sections = split_sections(document.text, markdown=is_markdown, source=document.source)
         drafts += chunk_sections(world_id, document.source, sections)
     drafts += chunk_sections(world_id, "characters.yaml", character_sections(pack))
     drafts += chunk_sections(world_id, "scenes.yaml", scene_sections(pack))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sagaforge.deployments.diffusion.image_bytes import BACKGROUND, Read, as_png, read_mask, read_picture
 from sagaforge.errors import InvalidInput
@@ -106,8 +106,13 @@ def own_size(size: Size, width: int | None = None, height: int | None = None) ->
 def fitted(image: Image.Image, shown: Size, size: Size, fit: Fit, method: Image.Resampling) -> Image.Image:
     """What is used of a picture for one of the shape of `shown`, at `size`. No pixel changes if nothing is scaled."""
     if fit == "pad":
-        fill = BACKGROUND if image.mode == "RGB" else 0
-        return ImageOps.pad(image, shown, method, color=fill).resize(size, method)
+        scale = min(shown[0] / image.width, shown[1] / image.height)
+        inner = [max(1, round(side * scale)) for side in image.size]
+        whole = Image.new(image.mode, shown, BACKGROUND if image.mode == "RGB" else 0)
+        whole.paste(
+            image.resize((inner[0], inner[1]), method), ((shown[0] - inner[0]) // 2, (shown[1] - inner[1]) // 2)
+        )
+        return whole.resize(size, method)
     box = (0, 0, *image.size) if fit == "stretch" else _middle(image.size, shown)
     return image.crop(box).resize(size, method)
 

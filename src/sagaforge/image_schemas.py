@@ -32,7 +32,7 @@ ShortText = Annotated[str, StringConstraints(max_length=200)]
 ImageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=SIDE_MULTIPLE, description="in pixels")]
 Pixels = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-Note = Annotated[str, StringConstraints(max_length=2000)]
+Note = Annotated[str, StringConstraints(min_length=2, max_length=2000)]
 Steps = Annotated[int, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0.0, le=30.0)]
 

@@ -130,12 +130,10 @@ def left_out(text: str, caption: str) -> tuple[str, ...]:
     """A note of what the caption of a text does not say; none where it says everything."""
     tables = (PERSON, COLOUR, HAIR_STYLE, GARMENT, BUILD, ITEM, PLACE, TIME, WEATHER, STYLE)
     said = [HAIR] * ("hair" in caption) + [EYES] * ("eyes" in caption)
-    for table in tables:
-        for word, names in table.items():
-            if any(
-                _has(caption, one) for one in (word, *(own.get(word, word) for own in (OF_HAIR, OF_EYES, OF_CLOTHES)))
-            ):
-                said.append(names)
+    for word, names in (row for table in tables for row in table.items()):
+        written = (word, *(own.get(word, word) for own in (OF_HAIR, OF_EYES, OF_CLOTHES)))
+        if any(re.search(rf"\b{one}\b", caption) for one in written):
+            said.append(names)
     words = {name for names in said for name in names.split()} | set(re.findall(r"\w+", caption))
     missing: list[str] = []
     for clause in CLAUSES.split(_prepared(text)):

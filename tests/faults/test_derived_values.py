@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -76,6 +76,7 @@ async def test_every_shape_is_painted(
 
 
 @given(SIDES, SIDES, st.sampled_from(sorted(PROFILES)))
+@settings(deadline=None)
 def test_what_is_painted_is_within_bounds_and_of_the_shape(width: int, height: int, name: str) -> None:
     profile = PROFILES[name].image
     size, part = painted((width, height), profile)
@@ -127,6 +128,7 @@ async def test_the_pocket_model_paints_such_shapes(pocket: ImageMaker, size: tup
 
 
 @given(st.one_of(st.integers(0, MAX_SEED), st.integers(MAX_SEED - 10, MAX_SEED)), st.integers(1, 8))
+@settings(deadline=None)
 def test_seeds_count_up_or_are_refused(seed: int, num_images: int) -> None:
     request = ImageRequest(prompt="x", seed=seed, num_images=num_images)
     if seed + num_images - 1 > MAX_SEED:

@@ -130,9 +130,10 @@ def left_out(text: str, caption: str) -> tuple[str, ...]:
     """A note of what the caption of a text does not say; none where it says everything."""
     tables = (PERSON, COLOUR, HAIR_STYLE, GARMENT, BUILD, ITEM, PLACE, TIME, WEATHER, STYLE)
     said = [HAIR] * ("hair" in caption) + [EYES] * ("eyes" in caption)
+    told = f" {' '.join(re.findall(r'[a-z]+', caption))} "
     for word, names in (row for table in tables for row in table.items()):
         written = (word, *(own.get(word, word) for own in (OF_HAIR, OF_EYES, OF_CLOTHES)))
-        if any(re.search(rf"\b{one}\b", caption) for one in written):
+        if any(f" {one} " in told for one in written):
             said.append(names)
     words = {name for names in said for name in names.split()} | set(re.findall(r"\w+", caption))
     missing: list[str] = []
@@ -140,9 +141,9 @@ def left_out(text: str, caption: str) -> tuple[str, ...]:
         missing += _missing(clause, words)
     if not missing:
         return ()
-    told = ", ".join(dict.fromkeys(missing))
-    told = told if len(told) <= MAX_TOLD_CHARS else told[:MAX_TOLD_CHARS] + "…"
-    return (f"The pocket painter was told {caption!r}; left out, as it has no words for it or no room: {told}.",)
+    words_left = ", ".join(dict.fromkeys(missing))
+    words_left = words_left if len(words_left) <= MAX_TOLD_CHARS else words_left[:MAX_TOLD_CHARS] + "…"
+    return (f"The pocket painter was told {caption!r}; left out, as it has no words for it or no room: {words_left}.",)
 
 
 def _missing(clause: str, said: set[str]) -> list[str]:

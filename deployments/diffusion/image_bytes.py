@@ -43,7 +43,7 @@ def read_picture(body: bytes, what: str = "image") -> Read:
     """
     with _opened(body, what) as (image, notes):
         alpha = _alpha(image)
-        colours, is_converted = _in_srgb(_shallow(image))
+        colours, is_converted = _in_srgb(eight_bits(image))
         if not is_converted:
             notes.append(f"The {what}'s colour profile can't be used; its colours are taken as sRGB.")
         if alpha is not None:
@@ -58,7 +58,7 @@ def read_mask(body: bytes, what: str = "mask") -> Read:
     `read_picture` raises."""
     with _opened(body, what) as (image, notes):
         alpha = _alpha(image)
-        levels = _shallow(image).convert("RGB").convert("L")
+        levels = eight_bits(image).convert("RGB").convert("L")
         if alpha is not None:
             levels = Image.composite(levels, Image.new("L", levels.size, 0), alpha)
             notes.append(f"Transparent parts of the {what} count as black: they are kept.")
@@ -127,7 +127,7 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     return alpha if alpha.getextrema() != (255, 255) else None
 
 
-def _shallow(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """8 bits a channel, without alpha; `convert` would cut 16 bits off instead of scaling them."""
     if image.mode.startswith("I"):
         levels = np.clip(np.rint(np.asarray(image).astype(np.float64) / 257), 0, 255)

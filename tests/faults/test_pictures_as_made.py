@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sagaforge.deployments.diffusion import watermark
 from sagaforge.deployments.diffusion.comfyui_pictures import image_to_send
 from sagaforge.deployments.diffusion.image_bytes import read_mask, read_picture
 from sagaforge.errors import InvalidInput
@@ -187,6 +188,11 @@ def test_a_mask_has_one_meaning(make: Callable[[], bytes], first: int, last: int
     mask = read_mask(make()).image
     assert mask.mode == "L"
     assert (mask.getpixel((0, 0)), mask.getpixel((mask.width - 1, mask.height - 1))) == (first, last)
+
+
+def test_the_watermark_is_found_in_a_deep_copy() -> None:
+    marked = np.asarray(watermark.mark(busy(256, 256), 12345).convert("L")).astype(np.uint16) * 257
+    assert watermark.read_mark(Image.fromarray(marked)) == 12345
 
 
 # --- base64 ---------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image
     if image.mode.startswith("I"):
-        return eight_bits(image)
+        return eight_bits(image).convert("RGB")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 

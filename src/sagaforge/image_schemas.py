@@ -24,6 +24,7 @@ MAX_ADAPTER_SCALE = 4.0
 MAX_RESOLVED_CHARS = 10_000  # a prompt with its style around it
 MIN_SIDE, MAX_SIDE, SIDE_MULTIPLE = 64, 2048, 8
 DEFAULT_STRENGTH = 0.6
+MAX_FIELD_CHARS = 60  # of an unknown field's name, where it is told of
 # What receipts are read by. 1: brackets in prompts were text, pictures to start from were stretched, and what a mask
 # protects was painted with the rest. 2: as docs/images.md says.
 RULES = 2
@@ -52,10 +53,10 @@ class Suggesting(Shape):
     def _known(cls, value: Any) -> Any:
         for name in value if isinstance(value, dict) else ():
             if name not in cls.model_fields:
-                near = difflib.get_close_matches(str(name), cls.model_fields, 1)
-                told = f"; did you mean {near[0]!r}?" if near else ": leave it out"
-                context = {"field": str(name), "told": told}
-                raise PydanticCustomError("extra_forbidden", "there is no field {field!r}{told}", context)
+                field = str(name)[:MAX_FIELD_CHARS]
+                near = difflib.get_close_matches(field, cls.model_fields, 1)
+                told = f"there is no field {field!r}" + (f"; did you mean {near[0]!r}?" if near else ": leave it out")
+                raise PydanticCustomError("extra_forbidden", "{told}", {"field": field, "told": told})
         return value
 
 

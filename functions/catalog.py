@@ -19,7 +19,7 @@ from sagaforge.deployments.ingestion import Ingestion
 from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration, images, lore, openai_api, openai_images, story
+from sagaforge.functions import illustration, images, lore, openai_api, openai_images, replays, story
 from sagaforge.functions.files import ServedFile
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
@@ -244,7 +244,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: images.replay(request, studio=s.studio),
+        call=lambda request, s, c: replays.replay(request, studio=s.studio),
     ),
     Function(
         name="list_images",

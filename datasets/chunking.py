@@ -1,41 +1,30 @@
-"""Documents → sections → chunks: what retrieval finds and a citation points at.
+"""Sections → chunks: what retrieval finds and a citation points at.
 
-A section is what stands under one heading; a chunk is a run of whole sentences of about 700 characters. A chunk's
-text is always a verbatim piece of its document, so that a quotation can be checked by eye; what its headings say goes
-into the search terms and the vector, not into the text.
+A chunk is a run of whole sentences of about 700 characters, and always a verbatim piece of its document, so that a
+quotation can be checked by eye; what its headings say goes into the search terms and the vector, not into the text. One
+thing is said twice: a piece from the middle of a table begins with the table's first two lines, which name the columns.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from sagaforge.datasets.sections import CITABLE, Section, split_sections
 from sagaforge.datasets.text import sentence_spans
+from sagaforge.errors import InvalidInput
+
+__all__ = ["ChunkDraft", "Section", "chunk_sections", "cut", "doc_id", "split_sections"]
 
 CHUNK_CHARS = 700
 OVERLAP_CHARS = 120
-MAX_TITLE_CHARS = 200
-SECTION_SEPARATOR = " > "
-
-MARKDOWN_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t#]*$")
-FENCE = re.compile(r"\s*(```|~~~)")
-# Plain text has no marks for headings; chapter lines are the one convention both languages share.
-CHAPTER = re.compile(
-    r"((?:chapter|part|book|act)\s+(?:\d+|[ivxlc]+)\b.{0,80}|第[0-9一二三四五六七八九十百零〇]+[章節节回部卷].{0,40})$",
-    re.I,
-)
-
-
-@dataclass(frozen=True)
-class Section:
-    """What stands under one heading. `kind` and `ref` say what it describes: a character's or a scene's id."""
-
-    title: str
-    text: str
-    kind: str = "lore"
-    ref: str = ""
+MAX_ROW_CHARS = 4000  # of a table
+MAX_UNCITABLE_CHARS = 10_000
+# Marks and closing punctuation stay with the character before them.
+CLOSING = frozenset({"Mn", "Mc", "Me", "Pe", "Pf", "Po", "Cf", "Sk"})
 
 
 @dataclass(frozen=True)
@@ -63,62 +52,50 @@ def doc_id(world_id: str, source: str) -> str:
     return "doc_" + hashlib.sha256(f"{world_id}\0{source}".encode()).hexdigest()[:8]
 
 
-def split_sections(text: str, *, markdown: bool = True) -> list[Section]:
-    """Cut a document at its headings. A title holds the path to it, without the document's own single title."""
-    sections: list[Section] = []
-    path: list[tuple[int, str]] = []
-    lines: list[str] = []
-    is_fenced = False
+class _Unit(NamedTuple):
+    """What is not cut: a sentence, or a row of a table with the table's first two lines as `header`."""
 
-    def close() -> None:
-        body = "\n".join(lines).strip()
-        if body:
-            sections.append(Section(SECTION_SEPARATOR.join(title for _, title in path)[:MAX_TITLE_CHARS], body))
-        lines.clear()
-
-    for line in text.splitlines():
-        if FENCE.match(line) and markdown:
-            is_fenced = not is_fenced
-        heading = None if is_fenced else _heading(line, markdown)
-        if heading is None:
-            lines.append(line)
-            continue
-        close()
-        while path and path[-1][0] >= heading[0]:
-            path.pop()
-        path.append(heading)
-    close()
-    return _without_document_title(sections)
+    start: int
+    end: int
+    header: str = ""
 
 
-def cut(text: str, size: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS) -> list[str]:
+def cut(
+    text: str, size: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS, tables: tuple[tuple[int, int], ...] = ()
+) -> list[str]:
     """Pieces of at most about `size` characters, each a run of whole sentences, sharing up to `overlap` characters.
 
-    A sentence longer than `size` is cut at a space (or anywhere, where there is none). A short last piece joins the
-    one before it rather than standing alone with half a thought.
+    A sentence longer than that by a fifth is cut at a space (or anywhere, where there is none), a row of a table
+    (`tables` are their offsets) never. Each piece holds a letter or a digit: what holds none stays with what is before
+    it. A short last piece joins the one before it rather than standing alone with half a thought.
+
+    Raises `InvalidInput` for a row, a header or a run of signs that is too long for that.
     """
-    if len(whole := text.strip()) <= size:
-        return [whole] if whole else []  # most sections: no need to find their sentences
-    spans = list(_bounded(text, sentence_spans(text), size))
-    if not spans:
+    whole = text.strip()
+    if not CITABLE.search(whole):
         return []
-    pieces: list[tuple[int, int]] = []
+    if len(whole) <= size:
+        return [whole]  # most sections: no need to find their sentences
+    units = _citable(text, list(_units(text, size, tables)))
+    pieces: list[str] = []
     first = 0
-    while first < len(spans):
+    while first < len(units):
+        header = units[first].header
+        room = max(size - len(header), size // 2)
         last = first
-        while last + 1 < len(spans) and spans[last + 1][1] - spans[first][0] <= size:
+        while last + 1 < len(units) and units[last + 1].end - units[first].start <= room:
             last += 1
-        rest = spans[-1][1] - spans[last][1]
+        rest = units[-1].end - units[last].end
         if rest <= size // 5:
-            last = len(spans) - 1
-        pieces.append((spans[first][0], spans[last][1]))
-        if last == len(spans) - 1:
+            last = len(units) - 1
+        pieces.append(header + text[units[first].start : units[last].end])
+        if last == len(units) - 1:
             break
         following = last + 1
-        while following - 1 > first and spans[last][1] - spans[following - 1][0] <= overlap:
+        while following - 1 > first and units[last].end - units[following - 1].start <= overlap:
             following -= 1
         first = following
-    return [text[start:end] for start, end in pieces]
+    return pieces
 
 
 def chunk_sections(world_id: str, source: str, sections: list[Section]) -> list[ChunkDraft]:
@@ -126,7 +103,11 @@ def chunk_sections(world_id: str, source: str, sections: list[Section]) -> list[
     document = doc_id(world_id, source)
     drafts: list[ChunkDraft] = []
     for number, section in enumerate(sections, start=1):
-        for index, text in enumerate(cut(section.text), start=1):
+        try:
+            texts = cut(section.text, tables=section.tables)
+        except InvalidInput as exc:
+            raise InvalidInput(f"{source}: {exc.detail}") from None
+        for index, text in enumerate(texts, start=1):
             drafts.append(
                 ChunkDraft(
                     chunk_id=f"{document}@section_{number}:chunk_{index}",
@@ -143,29 +124,73 @@ def chunk_sections(world_id: str, source: str, sections: list[Section]) -> list[
     return drafts
 
 
-def _heading(line: str, markdown: bool) -> tuple[int, str] | None:
-    if markdown and (match := MARKDOWN_HEADING.match(line)):
-        return len(match[1]), match[2].strip()
-    if not markdown and (match := CHAPTER.match(line.strip())):
-        return 1, match[1].strip()
-    return None
+def _units(text: str, size: int, tables: tuple[tuple[int, int], ...]) -> Iterator[_Unit]:
+    at = 0
+    for start, end in tables:
+        yield from _sentences(text, at, start, size)
+        yield from _rows(text, start, end, size)
+        at = end
+    yield from _sentences(text, at, len(text), size)
 
 
-def _without_document_title(sections: list[Section]) -> list[Section]:
-    """Drop a first heading that every section stands under: it says nothing that tells them apart."""
-    tops = {section.title.split(SECTION_SEPARATOR)[0] for section in sections}
-    if len(sections) < 2 or len(tops) != 1 or not (top := tops.pop()):
-        return sections
-    prefix = top + SECTION_SEPARATOR
-    return [Section(s.title.removeprefix(prefix), s.text, s.kind, s.ref) for s in sections]
+def _sentences(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
+    for first, last in sentence_spans(text[start:end]):
+        yield from _bounded(text, start + first, start + last, size)
 
 
-def _bounded(text: str, spans: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    for start, end in spans:
-        while end - start > size:
-            space = text.rfind(" ", start + size // 2, start + size)
-            middle = space if space > 0 else start + size
-            yield start, middle
-            start = middle + (space > 0)
-        if end > start:
-            yield start, end
+def _bounded(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
+    """A sentence, cut where it is clearly longer than `size`, without the spaces around each piece."""
+    while end - start > size + size // 5:
+        space = text.rfind(" ", start + size // 2, start + size)
+        middle = space if space > 0 else start + size
+        limit = min(end, middle + size)
+        while middle < limit and (unicodedata.category(text[middle]) in CLOSING or text[middle - 1] == "\u200d"):
+            middle += 1
+        yield _Unit(start, start + len(text[start:middle].rstrip()))
+        while middle < end and text[middle].isspace():
+            middle += 1
+        start = middle
+    if end > start:
+        yield _Unit(start, end)
+
+
+def _rows(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
+    """The two lines that name a table's columns with the first row, then each row."""
+    lines = []
+    for line in text[start:end].splitlines(keepends=True):
+        lines.append((start, start + len(line.rstrip())))
+        start += len(line)
+    header = text[lines[0][0] : lines[1][1]] + "\n"
+    if len(header) > size:
+        raise InvalidInput(
+            f"A table whose first line is {header[:30]!r}… has {len(header):,} characters in its first two lines; "
+            f"{size} are allowed, because each piece of a long table repeats them. Shorten the names of its columns."
+        )
+    yield _Unit(lines[0][0], lines[:3][-1][1])
+    for number, (first, last) in enumerate(lines[2:]):
+        if last - first > MAX_ROW_CHARS:
+            raise InvalidInput(
+                f"A table has a row of {last - first:,} characters ({text[first : first + 30]!r}…); {MAX_ROW_CHARS} "
+                "are allowed, because a row is not cut. Write it as text, or leave a line blank after the table."
+            )
+        if number:
+            yield _Unit(first, last, header)
+
+
+def _citable(text: str, units: list[_Unit]) -> list[_Unit]:
+    """The units with those that hold no letter or digit joined to the one before, or else to the first that does."""
+    joined: list[_Unit] = []
+    start = cited_until = units[0].start
+    for unit in units:
+        if not CITABLE.search(text, unit.start, unit.end):
+            if unit.end - cited_until > MAX_UNCITABLE_CHARS:
+                raise InvalidInput(
+                    f"Over {MAX_UNCITABLE_CHARS:,} characters without a letter or a digit stand after "
+                    f"{text[max(0, cited_until - 30) : cited_until]!r}, where nothing can be cited; take them out."
+                )
+            if joined:
+                joined[-1] = joined[-1]._replace(end=unit.end)
+            continue
+        joined.append(unit if joined or unit.start == start else unit._replace(start=start, header=""))
+        cited_until = unit.end
+    return joined

@@ -1,4 +1,4 @@
-"""A pack becomes a world version: chunk, compare, embed what changed, stage, index, publish.
+"""A pack becomes a world version: chunk, compare, give ids, embed what changed, stage, index, publish.
 
 The one who works on a version holds the claim on it (`upload_claim`). Everything is staged under a version number that
 readers don't reach yet; moving the pointer in `worlds` publishes it whole. A crash before that leaves readers where
@@ -8,15 +8,17 @@ they were, and the next upload clears what was left behind.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from sagaforge.datasets.chunk_ids import PublishedChunk, assign_ids
 from sagaforge.datasets.chunking import ChunkDraft, chunk_sections, split_sections
 from sagaforge.datasets.embedder import Embedder, is_name_of
 from sagaforge.datasets.lore_index import chunk_id_of, valid_at
@@ -25,8 +27,8 @@ from sagaforge.datasets.packs import Pack
 from sagaforge.datasets.tables import CHUNKS, chunks_table, sql_in, sql_literal
 from sagaforge.datasets.text import terms
 from sagaforge.datasets.upload_claim import claimed
-from sagaforge.datasets.worlds import WorldStore, manifest_of
-from sagaforge.errors import Conflict, InvalidInput, NotFound
+from sagaforge.datasets.worlds import Pointer, WorldStore, manifest_of
+from sagaforge.errors import Conflict, InvalidInput
 from sagaforge.schemas import UploadResponse
 from sagaforge.storage import Storage, storage_errors
 
@@ -45,8 +47,9 @@ UPDATE_IDS = 1000
 
 @dataclass
 class _Plan:
-    """What the new version does to the chunk table."""
+    """What the new version does to the chunk table. `drafts` are all its chunks, with their ids."""
 
+    drafts: list[ChunkDraft]
     added: list[ChunkDraft] = field(default_factory=list)
     removed_ids: list[str] = field(default_factory=list)
     known_vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by content hash
@@ -56,7 +59,8 @@ def chunk_pack(pack: Pack, world_id: str) -> list[ChunkDraft]:
     """All chunks of a pack: documents in the order of their names, then characters, then scenes."""
     drafts: list[ChunkDraft] = []
     for document in pack.documents:
-        sections = split_sections(document.text, markdown=document.source.lower().endswith(".md"))
+        is_markdown = document.source.lower().endswith(".md")
+        sections = split_sections(document.text, markdown=is_markdown, source=document.source)
         drafts += chunk_sections(world_id, document.source, sections)
     drafts += chunk_sections(world_id, "characters.yaml", character_sections(pack))
     drafts += chunk_sections(world_id, "scenes.yaml", scene_sections(pack))
@@ -92,23 +96,22 @@ async def ingest(
     report("chunk", len(drafts), len(drafts))
 
     worlds = WorldStore(storage, writer)
-    try:
-        current = await worlds.current(world_id)
-    except NotFound:
-        current = None
+    pointer = await worlds.pointer(world_id)
+    base = pointer.version if pointer else 0
+    previous = await worlds.version(world_id, base) if pointer else None
+    current = previous if pointer and not pointer.is_deleted else None
     license = license if license is not None or current is None else current.license
-    doc_ids = list(dict.fromkeys(draft.doc_id for draft in drafts))
-    manifest = manifest_of(pack.characters, pack.scenes, pack.style, doc_ids, embedder.name)
-    base = current.version if current else 0
     table = chunks_table(world_id)
-    has_vectors = current is not None and is_name_of(current.embedder, embedder)
-    plan = await _compare(storage, table, drafts, base, license, embedder, has_vectors)
+    has_other_vectors = previous is not None and not is_name_of(previous.embedder, embedder)
+    plan = await _compare(storage, table, drafts, base, license, embedder, has_other_vectors)
+    doc_ids = list(dict.fromkeys(draft.doc_id for draft in drafts))
+    order = _order(plan.drafts)
+    manifest = manifest_of(pack.characters, pack.scenes, pack.style, doc_ids, embedder.name, order)
     response = UploadResponse(world_id=world_id, version=base, doc_ids=doc_ids, total_chunks=len(drafts))
     if current is not None:
         same = (current.title, current.language, current.license) == (pack.title, pack.language, license)
-        named = embedder.name if has_vectors else current.embedder
-        old = manifest_of(current.characters, current.scenes, current.style, list(current.doc_ids), named)
-        if same and old == manifest and not plan.added and not plan.removed_ids:
+        named = current if has_other_vectors else replace(current, embedder=embedder.name)
+        if same and named.manifest(order) == manifest and not plan.added and not plan.removed_ids:
             return response
         if not overwrite:
             raise Conflict(
@@ -117,7 +120,7 @@ async def ingest(
             )
 
     response.version = version = base + 1
-    async with claimed(writer, world_id, version, pack, license) as claim:
+    async with claimed(writer, worlds, world_id, version, pack, license) as claim:
         await writer.ensure_table(table, vector_dim=embedder.dim)
         await _clear_leftovers(writer, table, base)
         done = 0
@@ -138,7 +141,7 @@ async def ingest(
         await writer.build_indices(table)
         report("index", 1, 1)
         await claim.finish(manifest, len(drafts))
-        await _move_pointer(writer, world_id, base, version)
+        await _move_pointer(writer, world_id, pointer, version)
     report("publish", 1, 1)
     return response
 
@@ -150,16 +153,12 @@ async def _compare(
     base: int,
     license: str | None,
     embedder: Embedder,
-    has_vectors: bool,
+    has_other_vectors: bool,
 ) -> _Plan:
-    """Which drafts are new, which rows go, and which vectors can be used again.
-
-    has_vectors: those that are there are this embedder's; else all are made anew.
-    """
-    plan = _Plan()
+    """Which id each chunk has, which rows are new, which go, and which vectors can be used again."""
     if not base:
-        plan.added = drafts
-        return plan
+        drafts = assign_ids(drafts, ())
+        return _Plan(drafts, drafts)
     connection = await storage.connect(read_consistency_interval=timedelta(0))
     with storage_errors(f"reading {table}"):
         opened = await connection.open_table(table)
@@ -169,19 +168,24 @@ async def _compare(
                 f"This world has vectors of {dim} numbers, and {embedder.name!r} makes {embedder.dim}. Upload "
                 "it under another world_id, or under the profile that it was uploaded with."
             )
-        query = opened.query().where(valid_at(base))
-        columns = ["id", "source", "kind", "ref", "license", "content_hash", "ordinal"]
-        rows = await query.select(columns).to_list()
-        if not has_vectors:
-            plan.added, plan.removed_ids = drafts, [row["id"] for row in rows]
-            return plan
-        present = {_identity_of_row(row): row["id"] for row in rows}
-        wanted = {_identity(draft, license) for draft in drafts}
-        plan.added = [draft for draft in drafts if _identity(draft, license) not in present]
+        columns = ["id", "source", "kind", "ref", "license", "content_hash", "valid_from", "valid_to"]
+        # All versions: what only an old one held keeps its id too.
+        rows = await opened.query().where(f"valid_from <= {base}").select(columns).to_list()
+        current = {row["id"]: row for row in rows if row["valid_to"] is None or row["valid_to"] > base}
+        drafts = await asyncio.to_thread(
+            assign_ids, drafts, (_published(row, is_current=row["id"] in current) for row in rows)
+        )
+        if has_other_vectors:
+            return _Plan(drafts, drafts, list(current))
+        present = {(chunk_id_of(row_id), row["license"]): row_id for row_id, row in current.items()}
+        wanted = {(draft.chunk_id, license) for draft in drafts}
+        plan = _Plan(drafts)
+        plan.added = [draft for draft in drafts if (draft.chunk_id, license) not in present]
         plan.removed_ids = [row_id for identity, row_id in present.items() if identity not in wanted]
-        hashes = {draft.content_hash for draft in plan.added} & {row["content_hash"] for row in rows}
-        if hashes:  # moved, or relicensed: the text is the same, so the vector is
-            async for batch in await query.select(["content_hash", "vector"]).to_batches(max_batch_length=BATCH_ROWS):
+        hashes = {draft.content_hash for draft in plan.added} & {row["content_hash"] for row in current.values()}
+        if hashes:  # relicensed, or doubled: the text is the same, so the vector is
+            query = opened.query().where(valid_at(base)).select(["content_hash", "vector"])
+            async for batch in await query.to_batches(max_batch_length=BATCH_ROWS):
                 for content_hash, vector in zip(
                     batch.column("content_hash").to_pylist(), _matrix(batch.column("vector"), dim), strict=True
                 ):
@@ -190,15 +194,14 @@ async def _compare(
     return plan
 
 
-def _identity(draft: ChunkDraft, license: str | None) -> tuple[Any, ...]:
-    return draft.chunk_id, draft.source, draft.kind, draft.ref, license, draft.content_hash, draft.ordinal
+def _published(row: dict[str, Any], *, is_current: bool) -> PublishedChunk:
+    content = row["source"], row["kind"], row["ref"] or "", row["content_hash"]
+    return PublishedChunk(chunk_id_of(row["id"]), content, row["valid_from"], is_current)
 
 
-def _identity_of_row(row: dict[str, Any]) -> tuple[Any, ...]:
-    return (
-        chunk_id_of(row["id"]), row["source"], row["kind"], row["ref"] or "", row["license"], row["content_hash"],
-        row["ordinal"],
-    )  # fmt: skip
+def _order(drafts: list[ChunkDraft]) -> str:
+    """Tells one order of the chunks from another: a pack whose sections were only moved is a version too."""
+    return hashlib.sha256("\n".join(draft.chunk_id for draft in drafts).encode()).hexdigest()[:16]
 
 
 def _matrix(column: Any, dim: int) -> np.ndarray:
@@ -244,13 +247,18 @@ async def _clear_leftovers(writer: Writer, table: str, base: int) -> None:
         log.warning("cleared %d rows and %d ends that an unpublished upload left in %s", num_rows, num_ends, table)
 
 
-async def _move_pointer(writer: Writer, world_id: str, base: int, version: int) -> None:
+async def _move_pointer(writer: Writer, world_id: str, pointer: Pointer | None, version: int) -> None:
+    """Publish `version`, unless the pointer is not what it was when the upload began."""
     now = datetime.now(UTC)
-    if base == 0:
-        (answer,) = await writer.insert_if_absent("worlds", [{"id": world_id, "version": 1, "updated_at": now}])
-        moved = int(answer.row["version"]) == version
+    if pointer is None:
+        row = {"id": world_id, "version": version, "updated_at": now, "deleted_at": None}
+        (answer,) = await writer.insert_if_absent("worlds", [row])
+        moved = answer.inserted
     else:
-        changes = {"version": version, "updated_at": now}
-        moved = (await writer.update_if_unchanged("worlds", world_id, {"version": base}, changes)).updated
+        seen = {"version": pointer.version, "deleted_at": pointer.deleted_at}
+        changes = {"version": version, "updated_at": now, "deleted_at": None}
+        moved = (await writer.update_if_unchanged("worlds", world_id, seen, changes)).updated
     if not moved:
-        raise Conflict(f"Another upload of {world_id!r} was published first. Look at it, then upload again.")
+        raise Conflict(
+            f"Meanwhile {world_id!r} was deleted, or another upload of it published. Look, then upload again."
+        )

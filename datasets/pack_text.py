@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sagaforge.datasets.chunking import Section
 from sagaforge.datasets.packs import Pack
+from sagaforge.datasets.sections import Section
 
 # English labels read "Appearance of Oriel Vance: …", Chinese ones 林默的外貌：….
 CHINESE_LABELS = {

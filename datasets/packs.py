@@ -7,88 +7,28 @@ wrong with an upload is an error of 4xx that names the file and says what to do;
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from typing import Any, BinaryIO
 
 from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
-from sagaforge.datasets.readers import decode_text, load_yaml, read_pdf
+from sagaforge.datasets.pack_entries import Character, Scene, read_entries
+from sagaforge.datasets.readers import decode_text, read_pdf
+from sagaforge.datasets.sections import document_title
 from sagaforge.datasets.text import Language, detect_language
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
-from sagaforge.schemas import Identifier
+from sagaforge.texts import check_name, check_texts
 
 __all__ = ["Character", "Document", "Pack", "Scene", "UploadLimits", "read_upload"]
 
 TEXT_SUFFIXES = (".md", ".txt")
 UPLOAD_SUFFIXES = (".zip", ".txt", ".md", ".pdf")
 PACK_FILES = "characters.yaml, scenes.yaml, lorebook.md, style.toml and further .md or .txt files"
-MAX_FIELD_CHARS = 20_000
-
-Text = str | int | float
-Detail = Text | list[Text] | dict[str, Text | list[Text]]
-
-
-class _Entry(BaseModel):
-    """A character or a scene. Further fields are kept when they are text, lists or one level of keys."""
-
-    model_config = ConfigDict(extra="allow", str_strip_whitespace=True, str_max_length=MAX_FIELD_CHARS)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, value: Any) -> Any:
-        return {k: v for k, v in value.items() if v is not None and v != ""} if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _check_extras(self) -> _Entry:
-        for key, value in (self.model_extra or {}).items():
-            if len(key) > 60:
-                raise ValueError(f"the field name {key[:30]!r}… is too long")
-            try:
-                TypeAdapter(Detail).validate_python(value)
-            except ValidationError:
-                raise ValueError(f"{key}: must be text, a list of texts, or keys with texts") from None
-        return self
-
-
-class Character(_Entry):
-    """One of `characters.yaml`. `appearance` is text, or keys such as hair_color, eye_color, height, build."""
-
-    name: str = Field(min_length=1, max_length=120)
-    description: str = ""
-    appearance: str | dict[str, Text | list[Text]] = ""
-    personality: str = ""
-    background: str = ""
-    relationships: dict[str, str] = Field(default_factory=dict)
-    goals: list[str] = Field(default_factory=list)
-
-    @field_validator("goals", mode="before")
-    @classmethod
-    def _one_goal(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("personality", mode="before")
-    @classmethod
-    def _traits(cls, value: Any) -> Any:
-        return _joined(value, ", ")
-
-
-class Scene(_Entry):
-    """One of `scenes.yaml`. `npcs` are character ids or names."""
-
-    title: str = Field(min_length=1, max_length=120)
-    description: str = ""
-    location: str = ""
-    atmosphere: str = ""
-    details: str = ""
-    npcs: list[str] = Field(default_factory=list)
-
-    @field_validator("details", mode="before")
-    @classmethod
-    def _notes(cls, value: Any) -> Any:
-        return _joined(value, "\n")
+# Of [visual_style]: what stands in prompts.
+STYLE_TEXTS = ("style_preset", "base_prompt", "prompt_suffix", "lighting", "negative_prompt")
 
 
 @dataclass(frozen=True)
@@ -117,7 +57,7 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
     Raises `UnsupportedType`, `TooLarge` or `InvalidInput`; each message names the file at fault and what to do.
     """
     limits = limits or UploadLimits()
-    name = PurePosixPath(filename.replace("\\", "/")).name
+    name = check_name(PurePosixPath(filename.replace("\\", "/")).name or filename, "the name of the file")
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in UPLOAD_SUFFIXES:
         raise UnsupportedType(
@@ -129,7 +69,8 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
         files = {name: read_pdf(name, read_bounded(name, file, limits.max_upload_bytes), limits).encode()}
     else:
         files = {name: read_bounded(name, file, limits.max_upload_bytes)}
-    pack = _assemble(PurePosixPath(name).stem, files, limits)
+    texts = {path: decode_text(path, data) for path, data in files.items()}
+    pack = _assemble(PurePosixPath(name).stem, texts, limits)
     num_chars = sum(len(document.text) for document in pack.documents)
     if num_chars > limits.max_text_chars:
         raise TooLarge(
@@ -139,23 +80,22 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
     return pack
 
 
-def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
+def _assemble(stem: str, texts: dict[str, str], limits: UploadLimits) -> Pack:
     documents: list[Document] = []
     characters: dict[str, Character] = {}
     scenes: dict[str, Scene] = {}
     style: dict[str, Any] = {}
-    for path, data in files.items():
+    for path, text in texts.items():
+        check_name(path, f"{stem[:40]}: the name of a file")
         lowered = path.lower().replace(".yml", ".yaml")
         if lowered == "characters.yaml":
-            characters = _entries(path, data, "characters", Character, "name", limits)
+            characters = read_entries(path, text, "characters", Character, "name", limits)
         elif lowered == "scenes.yaml":
-            scenes = _entries(path, data, "scenes", Scene, "title", limits)
+            scenes = read_entries(path, text, "scenes", Scene, "title", limits)
         elif lowered == "style.toml":
-            style = _style(path, data, limits)
-        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")):
-            text = decode_text(path, data)
-            if text.strip():
-                documents.append(Document(path, text))
+            style = _style(path, text, limits)
+        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")) and text.strip():
+            documents.append(Document(path, text))
     if not documents and not characters and not scenes:
         raise InvalidInput(f"There is no lore in {stem!r}: a pack holds {PACK_FILES}, and at least one with text.")
     documents.sort(key=lambda document: document.source)
@@ -165,96 +105,54 @@ def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
     return Pack(_title(stem, documents), detect_language(sample), tuple(documents), characters, scenes, style)
 
 
-def _joined(value: Any, separator: str) -> Any:
-    """A list of texts as one text; anything else as it is, for the field's own check."""
-    return separator.join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
-
-
-EntryT = TypeVar("EntryT", Character, Scene)
-
-
-def _entries(
-    path: str, data: bytes, key: str, model: type[EntryT], name_field: str, limits: UploadLimits
-) -> dict[str, EntryT]:
-    """`{key: {id: {...}}}`, `{key: [{id, ...}]}`, or either without the outer key."""
-    raw = load_yaml(path, decode_text(path, data), limits)
-    if raw is None:
-        return {}
-    if isinstance(raw, dict) and key in raw:
-        unknown = set(raw) - {key}
-        if unknown:
-            raise InvalidInput(
-                f"{path}: only {key!r} may stand at the top, not {_shown(sorted(map(str, unknown))[0])}."
-            )
-        raw = raw[key]
-    rows: list[tuple[Any, Any]]
-    if raw is None:
-        return {}
-    if isinstance(raw, list):
-        if not all(isinstance(row, dict) for row in raw):
-            raise InvalidInput(f"{path}: each entry of the list must have keys: id, {name_field}, …")
-        rows = [(row.get("id"), {k: v for k, v in row.items() if k != "id"}) for row in raw]
-    elif isinstance(raw, dict):
-        rows = [
-            (k, {kk: v for kk, v in row.items() if kk != "id"} if isinstance(row, dict) else row)
-            for k, row in raw.items()
-        ]
-    else:
-        raise InvalidInput(f"{path}: expected `{key}:` with an id for each, found {type(raw).__name__}.")
-    if len(rows) > limits.max_entries:
-        raise TooLarge(f"{path}: {len(rows)} entries are more than the {limits.max_entries} allowed.")
-
-    entries: dict[str, EntryT] = {}
-    identifier = TypeAdapter(Identifier)
-    for entry_id, row in rows:
-        shown = _shown(entry_id)
-        try:
-            checked = identifier.validate_python(str(entry_id) if isinstance(entry_id, int) else entry_id)
-        except ValidationError:
-            raise InvalidInput(
-                f"{path}: {shown} is no id; use letters, digits, '_', '.' and '-', at most 64, and write the "
-                f"displayed name under `{name_field}`."
-            ) from None
-        if checked in entries:
-            raise InvalidInput(f"{path}: the id {shown} is used twice; rename one.")
-        if not isinstance(row, dict) or not all(isinstance(k, str) for k in row):
-            raise InvalidInput(f"{path}: {shown} must have keys such as {name_field} and description.")
-        if not row.get(name_field):
-            row = {**row, name_field: row.get("name") or row.get("title") or checked}
-        try:
-            entries[checked] = model.model_validate(row)
-        except ValidationError as exc:
-            raise _invalid(path, checked, exc) from None
-    return entries
-
-
-def _invalid(path: str, entry_id: str, exc: ValidationError) -> InvalidInput:
-    first = exc.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part)[:40] for part in (entry_id, *first["loc"]))
-    return InvalidInput(f"{path}: {where}: {first['msg']}.")
-
-
-def _style(path: str, data: bytes, limits: UploadLimits) -> dict[str, Any]:
-    text = decode_text(path, data)
+def _style(path: str, text: str, limits: UploadLimits) -> dict[str, Any]:
     if len(text) > limits.max_yaml_chars:
         raise TooLarge(f"{path}: longer than {limits.max_yaml_chars:,} characters.")
     try:
-        style = tomllib.loads(text.replace("\r\n", "\n"))
+        style = tomllib.loads(text, parse_float=_number_or_text)
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise InvalidInput(f"{path}: not valid TOML: {str(exc)[:200] or 'too deep'}.") from None
+    except ValueError as exc:  # an integer of thousands of digits
+        raise InvalidInput(f"{path}: a number is too long; put it in quotes.") from exc
     for section, content in style.items():
         if not isinstance(content, dict):
             raise InvalidInput(f"{path}: {_shown(section)} must stand in a section such as [visual_style].")
+    style = _dates_as_typed(style, text, path)
+    check_texts(style, path)
+    for name in STYLE_TEXTS:
+        if not isinstance(style.get("visual_style", {}).get(name, ""), str):
+            raise InvalidInput(f"{path}: visual_style.{name} must be text; put it in quotes.")
     return style
 
 
+def _number_or_text(digits: str) -> float | str:
+    """Infinity and NaN are no numbers of JSON, which a world's style is kept as."""
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+def _dates_as_typed(value: Any, text: str, path: str) -> Any:
+    """The value with each date and time as the text that stands in the file."""
+    if isinstance(value, dict):
+        return {key: _dates_as_typed(inner, text, path) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_dates_as_typed(inner, text, path) for inner in value]
+    if not isinstance(value, date | time):
+        return value
+    iso = value.isoformat()
+    forms = [form.replace("T", between) for form in (iso, iso.replace("+00:00", "Z")) for between in "T t"]
+    for form in forms:
+        if form in text:
+            return form
+    raise InvalidInput(f"{path}: the date or time {iso} can't be kept as it was typed; put it in quotes.")
+
+
 def _title(stem: str, documents: list[Document]) -> str:
-    """The lorebook's first heading, or else the file's name made readable."""
+    """The lorebook's first heading of the first level, or else another's, or the file's name made readable."""
     for document in sorted(documents, key=lambda d: d.source.lower() != "lorebook.md"):
-        first = document.text.lstrip().split("\n", 1)[0]
-        if document.source.lower().endswith(".md") and first.startswith("# ") and first[2:].strip():
-            return first[2:].strip()[:120]
-    return stem.replace("_", " ").replace("-", " ").strip()[:120] or "Untitled"
+        if document.source.lower().endswith(".md") and (title := document_title(document.text, document.source)):
+            return title
+    return stem.replace("_", " ").replace("-", " ").strip() or "Untitled"
 
 
 def _shown(value: Any) -> str:

@@ -12,13 +12,14 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from sagaforge.datasets.pack_yaml import filled, read_yaml
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.image_schemas import AdapterName, Guidance, SchedulerName, Side, Steps
 from sagaforge.schemas import Identifier
 from sagaforge.storage import Storage, artefact_key
+from sagaforge.texts import check_text, with_plain_line_ends
 
 MAX_FILE_CHARS = 20_000
 FOLDER = "styles"
@@ -123,10 +124,7 @@ def parse_style(text: str, name: str) -> StylePreset:
     if len(text) > MAX_FILE_CHARS:
         raise InvalidInput(f"{name}: a style has at most {MAX_FILE_CHARS} characters.")
     try:
-        body: Any = yaml.safe_load(text)
-        return StylePreset.model_validate(body)
-    except yaml.YAMLError as exc:
-        raise InvalidInput(f"{name} is no YAML: {exc}") from exc
+        return StylePreset.model_validate(filled(read_yaml(name, check_text(with_plain_line_ends(text), name))))
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

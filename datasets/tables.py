@@ -59,8 +59,24 @@ def _schema(required: Mapping[str, pa.DataType], optional: Mapping[str, pa.DataT
     return pa.schema(fields + [pa.field(name, kind) for name, kind in (optional or {}).items()])
 
 
+def add_missing_columns(*columns: pa.Field) -> Migration:
+    """A migration that adds nullable columns, filled with nulls."""
+
+    async def migration(table: AsyncTable) -> None:
+        present = set((await table.schema()).names)
+        missing = [column for column in columns if column.name not in present]
+        if missing:
+            await table.add_columns(missing)
+
+    return migration
+
+
 WORLDS = TableSpec(
-    "worlds", 1, _schema({"id": pa.string(), "version": pa.int64(), "updated_at": INSTANT}), writer="library"
+    "worlds",
+    2,
+    _schema({"id": pa.string(), "version": pa.int64(), "updated_at": INSTANT}, {"deleted_at": INSTANT}),
+    writer="library",
+    migrations={1: add_missing_columns(pa.field("deleted_at", INSTANT))},
 )
 WORLD_VERSIONS = TableSpec(
     "world_versions",
@@ -72,7 +88,7 @@ WORLD_VERSIONS = TableSpec(
             "version": pa.int64(),
             "title": pa.string(),
             "language": pa.string(),
-            "manifest": pa.string(),  # JSON: characters, scenes, style, documents with their hashes
+            "manifest": pa.string(),  # JSON: characters, scenes, style, ids of documents, order of chunks
             "total_chunks": pa.int64(),
             "created_at": INSTANT,
         },
@@ -93,7 +109,7 @@ CHUNKS = TableSpec(
             "terms": pa.string(),  # cut into tokens and folded, for the full-text index
             "content_hash": pa.string(),
             "kind": pa.string(),  # lore | character | scene
-            "ordinal": pa.int64(),
+            "ordinal": pa.int64(),  # its place in its document when it was added; later insertions don't move it
             "valid_from": pa.int64(),  # the world version this row appeared in
         },
         {
@@ -296,15 +312,3 @@ async def migrate(table: AsyncTable, spec: TableSpec) -> None:
         await spec.migrations[version](table)
         version += 1
         await table.update_field_metadata({"path": "id", "metadata": {VERSION_KEY: str(version)}})
-
-
-def add_missing_columns(*columns: pa.Field) -> Migration:
-    """A migration that adds nullable columns, filled with nulls."""
-
-    async def migration(table: AsyncTable) -> None:
-        present = set((await table.schema()).names)
-        missing = [column for column in columns if column.name not in present]
-        if missing:
-            await table.add_columns(missing)
-
-    return migration

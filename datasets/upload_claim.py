@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sagaforge.datasets.packs import Pack
-from sagaforge.datasets.worlds import version_id
+from sagaforge.datasets.worlds import WorldStore, version_id
 from sagaforge.errors import Conflict, SagaForgeError
 
 if TYPE_CHECKING:
@@ -56,10 +56,13 @@ class Claim:
         )
         self.is_lost = self.is_lost or not answer.updated
         self.check()
+        self.manifest = manifest
 
 
 @asynccontextmanager
-async def claimed(writer: Writer, world_id: str, version: int, pack: Pack, license: str | None) -> AsyncIterator[Claim]:
+async def claimed(
+    writer: Writer, worlds: WorldStore, world_id: str, version: int, pack: Pack, license: str | None
+) -> AsyncIterator[Claim]:
     """Hold the row of an unpublished version. Given up when the work fails, so that the next upload need not wait."""
     attempt = uuid.uuid4().hex[:8]
     marker = json.dumps({"staging": attempt})
@@ -70,6 +73,9 @@ async def claimed(writer: Writer, world_id: str, version: int, pack: Pack, licen
     }  # fmt: skip
     (answer,) = await writer.insert_if_absent("world_versions", [row])
     if not answer.inserted:
+        pointer = await worlds.pointer(world_id)
+        if pointer is not None and pointer.version >= version:
+            raise Conflict(f"Another upload of {world_id!r} was published first. Look at it, then upload again.")
         await _take_over(writer, world_id, version, answer.row, row)
     claim = Claim(writer, row["id"], attempt, marker)
     renewing = asyncio.create_task(_renew_for_ever(claim))
@@ -79,7 +85,7 @@ async def claimed(writer: Writer, world_id: str, version: int, pack: Pack, licen
         renewing.cancel()
         expired = {"created_at": datetime.fromtimestamp(0, UTC)}
         try:
-            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": marker}, expired)
+            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": claim.manifest}, expired)
         except SagaForgeError:  # the first error is the one to tell; this claim will expire by itself
             log.warning("the claim on %s could not be given up", row["id"])
         raise

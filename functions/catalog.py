@@ -19,7 +19,7 @@ from sagaforge.deployments.ingestion import Ingestion
 from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration, images, lore, openai_api, openai_images, story
+from sagaforge.functions import illustration, images, lore, openai_api, openai_images, replays, story
 from sagaforge.functions.files import ServedFile
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
@@ -73,7 +73,7 @@ class Function:
     """
 
     name: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     route: str
     request: type[BaseModel] | None
     response: type[BaseModel] | None
@@ -124,23 +124,34 @@ FUNCTIONS: tuple[Function, ...] = (
         name="show_world",
         method="GET",
         route="/worlds/{world_id}",
-        request=lore.WorldRef,
+        request=lore.PinnedWorldRef,
         response=schemas.WorldDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_world(request, worlds=s.worlds),
+        call=lambda request, s, c: lore.show_world(request, worlds=s.worlds, sessions=s.sessions),
+    ),
+    Function(
+        name="delete_world",
+        method="DELETE",
+        route="/worlds/{world_id}",
+        request=lore.WorldRef,
+        response=schemas.DeletedWorld,
+        permission="write",
+        cost="cheap",
+        deadline_s=_quick,
+        call=lambda request, s, c: lore.delete_world(request, worlds=s.worlds),
     ),
     Function(
         name="show_chunk",
         method="GET",
         route="/worlds/{world_id}/chunks/{chunk_id}",
         request=lore.ChunkRef,
-        response=schemas.Chunk,
+        response=schemas.ChunkDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_chunk(request, worlds=s.worlds),
+        call=lambda request, s, c: lore.show_chunk(request, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="retrieve",
@@ -151,7 +162,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="search",
         deadline_s=lambda settings: 30.0,
-        call=lambda request, s, c: lore.retrieve(request, retrieval=s.retrieval, worlds=s.worlds),
+        call=lambda request, s, c: lore.retrieve(request, retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="upload",
@@ -233,7 +244,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: images.replay(request, studio=s.studio),
+        call=lambda request, s, c: replays.replay(request, studio=s.studio),
     ),
     Function(
         name="list_images",

@@ -9,14 +9,15 @@ from typing import Any
 from sagaforge.datasets.packs import Character
 from sagaforge.datasets.styles import Styles
 from sagaforge.datasets.worlds import World, WorldStore
+from sagaforge.deployments.diffusion.prompts import escaped, plain
 from sagaforge.errors import SagaForgeError
 from sagaforge.functions.images import Studio, stream_image
-from sagaforge.functions.pocket_prompt import has_chinese, pocket_prompt
+from sagaforge.functions.pocket_prompt import has_chinese, left_out, pocket_prompt
 from sagaforge.image_schemas import GeneratedImage, IllustratedTurn, ImageRequest
 from sagaforge.profiles import ImageProfile
 from sagaforge.schemas import Turn, TurnEvent, TurnRequest
 
-MAX_PART_CHARS = 200
+MAX_PROMPT_CHARS = 4000  # an image request takes no more
 # Looks come as free keys; these are said together with what they are of.
 NAMED_LOOKS = {"hair_color": ("hair", "頭髮"), "eye_color": ("eyes", "眼睛")}
 UNSEEN_LOOKS = frozenset({"height", "age"})
@@ -40,11 +41,8 @@ async def stream_illustrated(
         return
     try:
         world = await worlds.version(turn.game_state.world_id, turn.game_state.world_version)
-        painting = stream_image(
-            await picture_of(turn, world, request.style_preset, studio.styles, studio.profile),
-            idempotency_key=turn.turn_id,
-            studio=studio,
-        )
+        asked, notes = await picture_of(turn, world, request.style_preset, studio.styles, studio.profile)
+        painting = stream_image(asked, idempotency_key=turn.turn_id, studio=studio, notes=notes)
         async with aclosing(painting) as steps:
             async for step in steps:
                 if step.event in ("step", "image"):
@@ -70,10 +68,13 @@ async def take_illustrated(request: TurnRequest, events: AsyncGenerator[TurnEven
 
 async def picture_of(
     turn: Turn, world: World, style_preset: str | None, styles: Styles, profile: ImageProfile
-) -> ImageRequest:
-    """The request for a picture of a turn: who is spoken to, where, in the world's own look.
+) -> tuple[ImageRequest, tuple[str, ...]]:
+    """The request for a picture of a turn: who is spoken to, where, in the world's own look; and notes of what of that
+    it leaves out.
 
-    The style is the one asked for, or the world's `style_preset` in `[visual_style]` where there is such a one.
+    What the world tells of people and places is text, whatever brackets are in it; what it has under `[visual_style]`
+    is written for a painter, with weights. The style is the one asked for, or the world's `style_preset` in
+    `[visual_style]` where there is such a one.
     """
     state = turn.game_state
     visual = world.style.get("visual_style", {})
@@ -87,19 +88,23 @@ async def picture_of(
         parts += [state.location or scene.location or scene.title, scene.atmosphere]
     elif state.location:
         parts.append(state.location)
-    parts += [str(visual.get(key, "")) for key in ("base_prompt", "prompt_suffix", "lighting")]
-    told = [_short(part) for part in parts if part.strip()]
-    prompt = ", ".join(told) or _short(turn.narration)
-    if profile.is_pocket:
-        prompt = pocket_prompt(prompt) or prompt
-    return ImageRequest(
+    told = [escaped(line) for part in parts if (line := _line(part))]
+    told += [line for key in ("base_prompt", "prompt_suffix", "lighting") if (line := _line(str(visual.get(key, ""))))]
+    prompt, notes = _within(", ".join(told) or escaped(_line(turn.narration)), "prompt")
+    negative, more = _within(str(visual.get("negative_prompt", "")), "negative prompt")
+    notes += more
+    if profile.is_pocket and (caption := pocket_prompt(plain(prompt))):
+        notes += left_out(plain(prompt), caption)
+        prompt = caption
+    asked = ImageRequest(
         prompt=prompt,
-        negative_prompt=str(visual.get("negative_prompt", ""))[:4000] or None,
+        negative_prompt=negative or None,
         style_preset=style_preset,
         image_type="portrait" if character is not None and scene is None else None,
         world_id=world.world_id,
         stream=True,
     )
+    return asked, notes
 
 
 def looks(character: Character) -> str:
@@ -120,7 +125,14 @@ def looks(character: Character) -> str:
     return ", ".join(parts)
 
 
-def _short(text: str) -> str:
-    """The first sentence or clause, as far as it fits."""
-    text = " ".join(text.split()).rstrip(".。")
-    return text if len(text) <= MAX_PART_CHARS else text[:MAX_PART_CHARS].rsplit(" ", 1)[0]
+def _line(text: str) -> str:
+    """The text on one line, without the full stop at its end."""
+    return " ".join(text.split()).rstrip(".。")
+
+
+def _within(text: str, what: str) -> tuple[str, tuple[str, ...]]:
+    """As many of the text's words as an image request takes, with a note if that is not all of them."""
+    if len(text) <= MAX_PROMPT_CHARS:
+        return text, ()
+    kept = text[:MAX_PROMPT_CHARS].rsplit(" ", 1)[0]
+    return kept, (f"The {what} from the world has {len(text)} characters; the first {len(kept)} are used.",)

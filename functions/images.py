@@ -1,27 +1,22 @@
-"""Verbs on pictures: paint, show, list, replay. Each picture is committed before it is told of."""
+"""Verbs on pictures: paint, show, list. Each picture is committed before it is told of."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import io
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, get_args
-
-from PIL import Image
 
 from sagaforge.datasets.adapter_store import AdapterStore
 from sagaforge.datasets.images import Gallery, StoredImage
 from sagaforge.datasets.styles import Styles
-from sagaforge.deployments.diffusion.spec import ImageBackend, ImageSpec, Made, Progress
+from sagaforge.deployments.diffusion.spec import ImageBackend, Made, Progress
 from sagaforge.errors import NotFound
 from sagaforge.functions.files import ServedFile
-from sagaforge.functions.image_plan import Planned, plan
-from sagaforge.functions.receipts import read_receipt, with_receipt
+from sagaforge.functions.finishing import finished, row_of
+from sagaforge.functions.image_plan import Planned, adapter_names, plan
 from sagaforge.image_schemas import (
     GalleryImage,
     GeneratedImage,
@@ -36,12 +31,10 @@ from sagaforge.image_schemas import (
     ImageRequest,
     ImageStreamEvent,
     Receipt,
-    ReplayAnswer,
     SchedulerName,
     StyleList,
     StyleSummary,
     ThumbnailRef,
-    UsedAdapter,
     UsedLora,
 )
 from sagaforge.profiles import ImageProfile
@@ -63,13 +56,14 @@ class Studio:
 
 
 async def stream_image(
-    request: ImageRequest, *, idempotency_key: str | None, studio: Studio
+    request: ImageRequest, *, idempotency_key: str | None, studio: Studio, notes: tuple[str, ...] = ()
 ) -> AsyncGenerator[ImageStreamEvent, None]:
-    """Paint, and tell of each step (see `ImageStreamEvent`). Closing it cancels what is still being painted."""
-    planned = await _planned(request, idempotency_key, studio)
+    """Paint, and tell of each step (see `ImageStreamEvent`). Closing it cancels what is still being painted. `notes`:
+    what was done to the request already."""
+    planned = await _planned(request, idempotency_key, studio, notes)
     started = [
         {"image_id": one.image_id, "seed": one.spec.seed, "width": one.shown[0], "height": one.shown[1],
-         "steps": one.spec.steps}
+         "steps": one.spec.num_steps}
         for one in planned
     ]  # fmt: skip
     yield ImageStreamEvent(event="started", data={"images": started})
@@ -120,33 +114,6 @@ async def thumbnail(request: ThumbnailRef, *, gallery: Gallery) -> ServedFile:
     return ServedFile("image/webp", f"{row.sha256}-{size}", f"{row.id}.webp", lambda: gallery.thumbnail(row, size))
 
 
-async def replay(receipt: Receipt, *, studio: Studio) -> ReplayAnswer:
-    """Make a picture again from its receipt, by the model that runs now. Raises `NotFound` for what it started from, or
-    its adapters, if they are not here."""
-    spec = ImageSpec(
-        prompt=receipt.prompt,
-        negative_prompt=receipt.negative_prompt,
-        width=receipt.painted_width,
-        height=receipt.painted_height,
-        steps=receipt.steps,
-        guidance_scale=receipt.cfg_scale,
-        seed=receipt.seed,
-        scheduler=receipt.scheduler,
-        adapters=tuple((one.name, one.scale) for one in receipt.adapters),
-        image=await _input(receipt.image_sha256, studio.gallery),
-        mask=await _input(receipt.mask_sha256, studio.gallery),
-        strength=receipt.strength or ImageSpec.strength,
-    )
-    planned = Planned(receipt.image_id, spec, (receipt.width, receipt.height))
-    async with aclosing(studio.images.generate(spec)) as events:
-        async for event in events:
-            if isinstance(event, Made):
-                png = await asyncio.to_thread(_finished, receipt.request, planned, event, studio.profile)
-                new = read_receipt(png)
-                return ReplayAnswer(png=base64.b64encode(png).decode(), receipt=new, changed=_changed(receipt, new))
-    raise AssertionError("a back end ends with its picture or raises")
-
-
 async def list_styles(*, styles: Styles, profile: ImageProfile) -> StyleList:
     """The styles as the running model uses them."""
     found, problems = await styles.all()
@@ -187,12 +154,19 @@ async def list_image_models(*, studio: Studio) -> ImageModelList:
 # --- one picture ----------------------------------------------------------------------------------------------------
 
 
-async def _planned(request: ImageRequest, idempotency_key: str | None, studio: Studio) -> list[Planned]:
+async def _planned(
+    request: ImageRequest, idempotency_key: str | None, studio: Studio, notes: tuple[str, ...]
+) -> list[Planned]:
     style = await studio.styles.get(request.style_preset) if request.style_preset else None
-    wanted = {one.name for one in request.lora} | ({style.lora_path} if style and style.lora_path else set())
-    adapters = await studio.adapters.hashed(wanted) if wanted else {}
+    wanted = adapter_names(request, style, is_pocket=studio.profile.is_pocket)
     return await asyncio.to_thread(
-        plan, request, style=style, profile=studio.profile, adapters=adapters, idempotency_key=idempotency_key
+        plan,
+        request,
+        style=style,
+        profile=studio.profile,
+        adapters=await studio.adapters.hashed(wanted) if wanted else {},
+        idempotency_key=idempotency_key,
+        notes=notes,
     )
 
 
@@ -203,7 +177,7 @@ async def _painted(
     stored = await studio.gallery.get(planned.image_id)
     if stored is None:
         spec = replace(planned.spec, preview_every=PREVIEW_EVERY if request.stream else 0)
-        for body in (spec.image, spec.mask):
+        for body in (planned.start.image, planned.start.mask) if planned.start else ():
             if body is not None:
                 await studio.gallery.keep_input(body)
         made: Made | None = None
@@ -215,92 +189,9 @@ async def _painted(
                     yield number, event
         assert made is not None, "a back end ends with its picture or raises"
         asked = request.model_dump(exclude={"image", "mask", "stream"}, exclude_none=True, mode="json")
-        png = await asyncio.to_thread(_finished, asked, planned, made, studio.profile)
-        stored = await studio.gallery.keep(planned.image_id, png, _row_of)
+        png = await asyncio.to_thread(finished, asked, planned, made, studio.profile)
+        stored = await studio.gallery.keep(planned.image_id, png, row_of)
     yield number, _generated(stored)
-
-
-def _finished(asked: dict[str, Any], planned: Planned, made: Made, profile: ImageProfile) -> bytes:
-    """The PNG at the size that was asked for, with its watermark and its receipt in it."""
-    # OpenCV, which it works with, changes the environment of a process that imports it.
-    from sagaforge.deployments.diffusion import watermark
-
-    spec, facts = planned.spec, made.facts
-    with Image.open(io.BytesIO(made.image)) as opened:
-        image = opened.convert("RGB")
-    if image.size != planned.shown:
-        image = image.resize(planned.shown, Image.Resampling.LANCZOS)
-    number = planned.image_id[:WATERMARK_DIGITS]
-    marked = watermark.mark(image, int(number, 16))
-    adapters = [UsedAdapter.model_validate(one, extra="ignore") for one in facts.get("adapters", [])]  # type: ignore[attr-defined]
-    receipt = Receipt(
-        image_id=planned.image_id,
-        created_at=datetime.now(UTC),
-        request=asked,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        seed=spec.seed,
-        width=image.width,
-        height=image.height,
-        painted_width=spec.width,
-        painted_height=spec.height,
-        steps=spec.steps,
-        cfg_scale=spec.guidance_scale,
-        scheduler=spec.scheduler,
-        style_preset=asked.get("style_preset"),
-        image_sha256=_sha256(spec.image),
-        mask_sha256=_sha256(spec.mask),
-        strength=spec.strength if spec.image is not None else None,
-        backend=str(facts.get("backend", "")),
-        model=str(facts.get("model", "")),
-        model_sha256=facts.get("model_sha256"),  # type: ignore[arg-type]
-        adapters=adapters,
-        versions=facts.get("versions", {}),  # type: ignore[arg-type]
-        worked_s=facts.get("worked_s"),  # type: ignore[arg-type]
-        license="; ".join(dict.fromkeys(filter(None, (profile.license, *(one.license for one in adapters))))) or None,
-        watermark=number,
-    )
-    return with_receipt(marked, receipt)
-
-
-def _row_of(png: bytes) -> StoredImage:
-    """A picture's row, from what its file says of itself."""
-    receipt = read_receipt(png)
-    return StoredImage(
-        id=receipt.image_id,
-        sha256=hashlib.sha256(png).hexdigest(),
-        width=receipt.width,
-        height=receipt.height,
-        prompt=receipt.request["prompt"],
-        model=receipt.model,
-        receipt=receipt.model_dump_json(),
-        style_preset=receipt.style_preset,
-        world_id=receipt.request.get("world_id"),
-        watermark=receipt.watermark,
-        license=receipt.license,
-        created_at=receipt.created_at,
-    )
-
-
-async def _input(sha256: str | None, gallery: Gallery) -> bytes | None:
-    return None if sha256 is None else await gallery.input(sha256)
-
-
-def _sha256(body: bytes | None) -> str | None:
-    return hashlib.sha256(body).hexdigest() if body is not None else None
-
-
-def _changed(old: Receipt, new: Receipt) -> list[str]:
-    """Facts that decide pixels and are not what they were."""
-    names = ["backend", "model", "model_sha256"]
-    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
-    changed += [
-        f"versions.{name}"
-        for name in sorted({*old.versions, *new.versions})
-        if old.versions.get(name) != new.versions.get(name)
-    ]
-    hashes = {one.name: one.sha256 for one in new.adapters}
-    return changed + [f"adapters.{one.name}" for one in old.adapters if hashes.get(one.name) != one.sha256]
 
 
 # --- several at once ------------------------------------------------------------------------------------------------
@@ -378,6 +269,7 @@ def _generated(stored: StoredImage) -> GeneratedImage:
             cfg_scale=receipt.cfg_scale,
             scheduler=receipt.scheduler,
             style_preset=receipt.style_preset,
+            notes=receipt.notes,
         ),
     )
 

@@ -101,6 +101,13 @@ STYLE: Table = {
 }
 CLAUSES = re.compile(r"[,.;:!?，。；：！？、\n()（）]|\band\b|\bwith\b|\bwearing\b|\bin an?\b")
 IS_HAN = re.compile(r"[\u3400-\u9fff]")
+# Words that say nothing of what is seen.
+UNTOLD = frozenset(
+    "a an and are as at before behind by for from has have in into is it its near of on or over that the their there"
+    " they this to under was were wearing wears who whose with".split()
+)
+UNTOLD_HAN = re.compile("[的了在和與与及著着是有個个位名隻只條条]")
+MAX_TOLD_CHARS = 1000
 
 
 def has_chinese(text: str) -> bool:
@@ -109,8 +116,7 @@ def has_chinese(text: str) -> bool:
 
 def pocket_prompt(text: str) -> str:
     """A caption of what the text shows, as far as the pocket painter knows it; "" where it knows nothing of it."""
-    text = text.lower().replace("雨衣", "外套").replace("防雨", "")  # against rain is no rain
-    clauses = [clause for clause in CLAUSES.split(text) if clause.strip()]
+    clauses = [clause for clause in CLAUSES.split(_prepared(text)) if clause.strip()]
     person = _person(clauses)
     place = _first(PLACE, clauses)
     parts = [person] if person else (["landscape"] if place else [])
@@ -118,6 +124,40 @@ def pocket_prompt(text: str) -> str:
         if found := _first(table, clauses):
             parts.append(found)
     return ", ".join(parts)
+
+
+def left_out(text: str, caption: str) -> tuple[str, ...]:
+    """A note of what the caption of a text does not say; none where it says everything."""
+    tables = (PERSON, COLOUR, HAIR_STYLE, GARMENT, BUILD, ITEM, PLACE, TIME, WEATHER, STYLE)
+    said = [HAIR] * ("hair" in caption) + [EYES] * ("eyes" in caption)
+    told = f" {' '.join(re.findall(r'[a-z]+', caption))} "
+    for word, names in (row for table in tables for row in table.items()):
+        written = (word, *(own.get(word, word) for own in (OF_HAIR, OF_EYES, OF_CLOTHES)))
+        if any(f" {one} " in told for one in written):
+            said.append(names)
+    words = {name for names in said for name in names.split()} | set(re.findall(r"\w+", caption))
+    missing: list[str] = []
+    for clause in CLAUSES.split(_prepared(text)):
+        missing += _missing(clause, words)
+    if not missing:
+        return ()
+    words_left = ", ".join(dict.fromkeys(missing))
+    words_left = words_left if len(words_left) <= MAX_TOLD_CHARS else words_left[:MAX_TOLD_CHARS] + "…"
+    return (f"The pocket painter was told {caption!r}; left out, as it has no words for it or no room: {words_left}.",)
+
+
+def _missing(clause: str, said: set[str]) -> list[str]:
+    """Words of a clause that were not said. One Chinese character alone beside a word that was is a part of that."""
+    rest = clause
+    for name in sorted((word for word in said if IS_HAN.search(word)), key=len, reverse=True):
+        rest = rest.replace(name, " ")
+    runs = re.findall(r"[\u3400-\u9fff]+", UNTOLD_HAN.sub(" ", rest))
+    words = [word for word in re.findall(r"[^\W_]+", re.sub(r"[\u3400-\u9fff]", " ", rest)) if word not in UNTOLD]
+    return [run for run in runs if len(run) > 1 or rest == clause] + [word for word in words if word not in said]
+
+
+def _prepared(text: str) -> str:
+    return text.lower().replace("雨衣", "外套").replace("防雨", "")  # against rain is no rain
 
 
 def _person(clauses: list[str]) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sagaforge.errors import InvalidInput, NotFound, UnsupportedType
 from sagaforge.image_schemas import Receipt
+from sagaforge.texts import check_texts
 
 CHUNK, OTHERS_CHUNK = "sagaforge", "parameters"
 MAX_TEXT_BYTES = 256 * 1024
@@ -65,6 +66,8 @@ def read_receipt(body: bytes) -> Receipt:
         raise InvalidInput("The picture's receipt is too large to be one of ours.")
     try:
         # A newer release may write more than this one knows of.
-        return Receipt.model_validate_json(str(text), extra="ignore")
+        receipt = Receipt.model_validate_json(str(text), extra="ignore")
     except ValidationError as exc:
         raise InvalidInput(f"The picture's receipt is damaged: {exc.errors()[0]['msg']}") from exc
+    check_texts(receipt.model_dump(mode="json"), "the picture's receipt")
+    return receipt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagaforge.datasets.worlds import WorldStore
 from sagaforge.deployments.ingestion import Ingestion
-from sagaforge.errors import Conflict, NotFound
+from sagaforge.errors import Conflict
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +18,10 @@ LICENSE = "Apache-2.0"
 
 
 async def load_samples(*, worlds: WorldStore, ingestion: Ingestion) -> None:
-    """Upload each sample world that is not there yet. A world once there is left alone: it may have been edited."""
+    """Upload each sample world that was never there. One that was is left alone: it may be edited, or deleted."""
     for folder in sorted(path for path in SAMPLES_DIR.iterdir() if path.is_dir()):
-        try:
-            await worlds.current(folder.name)
+        if await worlds.pointer(folder.name) is not None:
             continue
-        except NotFound:
-            pass
         try:
             await ingestion.run(
                 f"{folder.name}.zip", _zipped(folder), world_id=folder.name, license=LICENSE, overwrite=False

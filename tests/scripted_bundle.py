@@ -96,6 +96,8 @@ class Bundle:
         self.turns: dict[str, dict[str, Any]] = {}  # committed, by key
         self.uploads: list[dict[str, Any]] = []
         self.authorization: list[str | None] = []
+        self.queries: list[dict[str, str]] = []  # of each request for a world or a chunk
+        self.deleted: list[str] = []
         self.readiness: Response | None = None
         self.has_story = False
         self.saw_hang_up = threading.Event()
@@ -118,7 +120,8 @@ class Bundle:
             return {"worlds": [{**summary, "license": "CC-BY-4.0"}]}
 
         @app.get("/worlds/{world_id}")
-        async def world(world_id: str) -> Any:
+        async def world(request: Request, world_id: str) -> Any:
+            self.queries.append(dict(request.query_params))
             if world_id != "harbour":
                 return problem(404, "not_found", f"There is no world {world_id}.")
             people = [{"id": "mara", "name": "Mara Venn", "description": "Keeper of the clock."}]
@@ -126,14 +129,27 @@ class Bundle:
             scenes = [quay, {"id": "tower", "title": "The tower", "location": "Clock Tower", "description": "Stairs."}]
             return {**summary, "characters": people, "scenes": scenes, "doc_ids": ["doc_1"], "new": True}
 
+        @app.delete("/worlds/{world_id}")
+        async def delete(world_id: str) -> Any:
+            if world_id != "harbour":
+                return problem(404, "not_found", f"There is no world {world_id}.")
+            self.deleted.append(world_id)
+            return {"world_id": world_id, "version": 3, "deleted_at": "2026-01-02T03:04:05Z"}
+
         @app.get("/worlds/{world_id}/chunks/{chunk_id}")
-        async def one_chunk(world_id: str, chunk_id: str) -> Any:
+        async def one_chunk(request: Request, world_id: str, chunk_id: str) -> Any:
+            self.queries.append(dict(request.query_params))
             return chunk(chunk_id) if chunk_id in LORE else problem(404, "not_found", "There is no such chunk.")
 
         @app.post("/rag/retrieve")
         async def retrieve(request: Request) -> Any:
             body = await request.json()
-            return {"chunks": [chunk(key) for key in list(LORE)[: body["top_k"]]], "query_time_ms": 4.2}
+            self.queries.append(body)
+            return {
+                "version": body.get("version", 3),
+                "chunks": [chunk(key) for key in list(LORE)[: body["top_k"]]],
+                "query_time_ms": 4.2,
+            }
 
         @app.post("/rag/upload")
         async def upload(

@@ -53,7 +53,7 @@ def test_every_option_goes_into_the_request(images: ScriptedImages) -> None:
     options = (
         "--style cyberpunk --negative blurry --width 512 --height 768 --steps 9 --guidance 4.5 --seed 5"
         " --scheduler euler_a --count 2 --lora alice --lora bob:-0.5 --type portrait"
-        " --from start.webp --mask mask.png --strength 0.4 --world harbour --out made"
+        " --from start.webp --mask mask.png --strength 0.4 --fit pad --world harbour --out made"
     )
     holodeck("image", "make", "燈塔", *options.split())
     assert images.requests[0][1] == {
@@ -72,6 +72,7 @@ def test_every_option_goes_into_the_request(images: ScriptedImages) -> None:
         "image": base64.b64encode(Path("start.webp").read_bytes()).decode(),
         "mask": base64.b64encode(Path("mask.png").read_bytes()).decode(),
         "strength": 0.4,
+        "fit": "pad",
         "world_id": "harbour",
         "stream": True,
     }
@@ -120,10 +121,11 @@ def test_what_cannot_be_written_is_said_before_painting(images: ScriptedImages, 
         (("--width", "100"), "--width"),
         (("--guidance", "99"), "--guidance"),
         (("--lora", "alice:much"), "--lora"),
-        (("--lora", "no such"), "--lora"),
+        (("--lora", "no/such"), "--lora"),
         (("--style", "../x"), "--style"),
         (("--mask", "x.png"), "x.png"),
         (("--strength", "0.5"), "--from"),
+        (("--fit", "crop"), "--from"),
         (("--from", "missing.png"), "missing.png"),
         (("--from", "text.png"), "text.png"),
     ],

@@ -70,7 +70,8 @@ async def test_adapters_in_their_order_with_their_scales(server: ComfyUIServer) 
         ('a "quoted" cat\'s \\ back\nslash', 'a "quoted" cat\'s \\ back\nslash'),
         ("燈塔 🗼 ñandú \u202eabc", "燈塔 🗼 ñandú \u202eabc"),
         ("half \ud83d a pair", "half ? a pair"),
-        ("Mara (the keeper:1.4)", r"Mara \(the keeper:1.4\)"),
+        ("Mara (the keeper:1.4)", "Mara (the keeper:1.4)"),
+        (r"Mara \(the keeper:1.4\), [fog], (", r"Mara \(the keeper:1.4\), (fog:0.909091), \("),
         ("", ""),
     ],
 )

@@ -111,6 +111,16 @@ async def test_moved_and_relicensed_chunks_keep_their_vectors(world: World) -> N
     assert {chunk.metadata.license for chunk in await world.index.search("w", 2, "fog", 5)} == {None}
 
 
+async def test_vectors_of_another_model_are_not_kept(world: World) -> None:
+    await world.upload(FIRST)
+    ids = {chunk.id for chunk in await world.index.search("w", 1, "lamps tides bells", 5)}
+    world.embedder.name, world.embedder.num_texts = "another of the same size", 0
+    assert (await world.upload(FIRST)).version == 2
+    assert world.embedder.num_texts == 3
+    assert {chunk.id for chunk in await world.index.search("w", 2, "lamps tides bells", 5)} == ids
+    assert len(await world.found(1, "lamps tides bells")) == 3
+
+
 async def test_a_change_of_style_alone_is_a_version(world: World) -> None:
     await world.upload(FIRST)
     styled = Pack("World", "en", FIRST.documents, style={"visual_style": {"mood": "foggy"}})

@@ -37,6 +37,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "chat_completions": {"model": "fake", "messages": [{"role": "user", "content": "Hello"}]},
     "upload": {"world_id": "reef", "license": "CC0-1.0", "overwrite": "true"},
     "show_world": {"world_id": WORLD_ID},
+    "delete_world": {"world_id": WORLD_ID},
     "show_chunk": {"world_id": WORLD_ID, "chunk_id": "doc_1@section_1:chunk_1"},
     "show_session": {"session_id": "nobody"},
     "generate_image": {"prompt": "a harbour", "steps": 1},
@@ -49,7 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 WITH_FIELDS = [function for function in FUNCTIONS if function.request is not None]
 JSON_ROWS = [function for function in WITH_FIELDS if function.method == "POST" and function.cost != "ingest"]
-GET_ROWS = [function for function in WITH_FIELDS if function.method == "GET"]
+PATH_ROWS = [function for function in WITH_FIELDS if function.method != "POST"]
 (UPLOAD,) = [function for function in FUNCTIONS if function.cost == "ingest"]
 
 
@@ -283,26 +284,49 @@ def content_types(rng: random.Random) -> Iterator[Sent]:
 
 def methods_and_paths(rng: random.Random) -> Iterator[Sent]:
     for function in FUNCTIONS:
-        path = path_of(function) if function in GET_ROWS else function.route
+        path = path_of(function) if function in PATH_ROWS else function.route
         others = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "OPTIONS", "BREW", "get", "", "X" * 500}
-        for method in sorted(others - {function.method}):
+        for method in sorted(others - {row.method for row in FUNCTIONS if row.route == function.route}):
             yield Sent(f"{function.name}: method", method, path)
         yield Sent(f"{function.name}: a slash too many", function.method, path + "/")
         yield Sent(f"{function.name}: two slashes", function.method, "/" + path)
         yield Sent(f"{function.name}: in capitals", function.method, path.upper())
         yield Sent(f"{function.name}: NUL after it", function.method, path + "%00")
-    for function in GET_ROWS:
+    for function in PATH_ROWS:
         assert function.request is not None
         for name in function.request.model_fields:
             for value in [*BAD_IDS, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]:
                 path = path_of(function, **{name: value})
-                known = {row.route for row in FUNCTIONS} | {path_of(row) for row in GET_ROWS}
+                known = {row.route for row in FUNCTIONS} | {path_of(row) for row in PATH_ROWS}
                 if unquote(path).rstrip("/") not in known:
-                    yield Sent(f"{function.name}: {name} is {value!r:.40}", "GET", path)
+                    yield Sent(f"{function.name}: {name} is {value!r:.40}", function.method, path)
     for path in ("", "*", "//", "/..", "/../..", "/worlds/../worlds", "/worlds/%2e%2e/worlds", "/%00", "/%ff%fe", "/é",
                  "/worlds/%", "/worlds/%zz", "/" + "a/" * 20_000, "/" + "a" * 100_000, "/worlds;x=1", "/.env", "/\r\nX: y",
                  "http://elsewhere/worlds", "/v1", "/v1/", "/v1/models/../../worlds", "/story", "/story/"):  # fmt: skip
         yield Sent("an odd path", "GET", path)
+
+
+def queries(rng: random.Random) -> Iterator[Sent]:
+    for function in FUNCTIONS:
+        path = path_of(function) if function in PATH_ROWS else function.route
+        for query in (
+            "verison=1",
+            "limit=1&limit=2",
+            "world_id=x",
+            "a",
+            "=",
+            "%00=1",
+            "é=1",
+            "x" * 5000,
+            "a=1&" * 5000,
+        ):
+            yield Sent(f"{function.name}: the query {query[:40]!r}", function.method, f"{path}?{query}")
+    for name in ("show_world", "show_chunk"):
+        (function,) = [function for function in PATH_ROWS if function.name == name]
+        for value in ("", "0", "-1", "1.5", "1e3", "one", "2147483648", "9" * 5000, "1&version=1", "%00", "%EF%BC%90"):
+            yield Sent(f"{name}: version={value[:40]}", "GET", f"{path_of(function)}?version={value}")
+        for value in ("", "a%20b", "..", "a%2Fb", "%00", "x" * 65, "nobody", "nobody&session_id=nobody"):
+            yield Sent(f"{name}: session_id={value[:40]}", "GET", f"{path_of(function)}?session_id={value}")
 
 
 def multipart(rng: random.Random) -> Iterator[Sent]:
@@ -350,7 +374,7 @@ def idempotency_keys(rng: random.Random) -> Iterator[Sent]:
 
 FAMILIES: list[Callable[[random.Random], Iterator[Sent]]] = [
     wrong_types, bad_identifiers, missing_and_extra, huge, not_quite_json, bad_characters, content_types,
-    methods_and_paths, multipart, idempotency_keys,
+    methods_and_paths, queries, multipart, idempotency_keys,
 ]  # fmt: skip
 
 
@@ -408,4 +432,4 @@ async def test_what_they_are_made_of_is_good(house: House) -> None:
     for function in JSON_ROWS:
         assert (await send(app, json_of(function, GOOD[function.name], "good"))).status == 200
     assert (await send(app, form_of(list(GOOD["upload"].items()), "good"))).status == 200
-    assert (await send(app, Sent("good", "GET", path_of(GET_ROWS[0])))).status == 200
+    assert (await send(app, Sent("good", "GET", path_of(PATH_ROWS[0])))).status == 200

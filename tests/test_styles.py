@@ -72,7 +72,7 @@ def test_the_path_of_an_adapter_becomes_its_name() -> None:
         (OWN + "lora_scale: 9", "lora_scale"),
         (OWN.replace("noir", "../etc", 1), "style_id"),
         ("x" * 30_000, "characters"),
-        ("!!python/object/apply:os.system ['exit 1']", "no YAML"),
+        ("!!python/object/apply:os.system ['exit 1']", "tags"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(text: str, word: str) -> None:

@@ -42,7 +42,7 @@ async def test_a_world_is_read_back_as_it_was_sent(tmp_path: Path) -> None:
     world = await worlds.current("w")
     assert (world.characters, world.scenes, world.style) == (PACK.characters, PACK.scenes, PACK.style)
     assert (world.version, world.title, world.license, world.embedder) == (1, "The Reach", "CC0-1.0", embedder.name)
-    detail = await worlds.detail("w")
+    detail = world.detail()
     assert (detail.total_chunks, len(detail.doc_ids)) == (3, 3)
     assert detail.scenes[0].title == "The Pier"
     assert detail.characters[0].name == "Oriel Vance"
@@ -52,8 +52,13 @@ async def test_a_world_is_read_back_as_it_was_sent(tmp_path: Path) -> None:
     second = Pack("The Reach", "en", (Document("lorebook.md", "Lamps burn white oil."),), PACK.characters, PACK.scenes)
     await ingest(second, "w", None, True, storage=storage, writer=writer, embedder=embedder)
     chunk_id = f"{detail.doc_ids[0]}@section_1:chunk_1"
-    assert (await worlds.chunk("w", chunk_id)).text == "Lamps burn white oil."
-    assert (await worlds.chunk("w", chunk_id, 1)).text == "Lamps burn brown oil."
+    # The id stays the brown oil's; the white oil got one of its own.
+    for version in (None, 1):
+        assert (await worlds.chunk("w", chunk_id, version)).text == "Lamps burn brown oil."
+    white = f"{detail.doc_ids[0]}@section_2:chunk_1"
+    assert (await worlds.chunk("w", white)).text == "Lamps burn white oil."
+    with pytest.raises(NotFound, match=r"Version 2 .* has no chunk .* versions 1 to 1 have it"):
+        await worlds.chunk("w", chunk_id, 2)
     assert (await worlds.version("w", 1)).style == PACK.style
     for bad in ("doc_x@section_1:chunk_1", "' OR 1=1 --", chunk_id[:-1]):
         with pytest.raises(NotFound):

@@ -26,7 +26,9 @@ class ImageClient:
         if (first := first_content(spec)) is not None:
             # Serve prefers a replica that has it loaded, and after a second takes any.
             handle = handle.options(multiplexed_model_id=first)
-        return handles.restarting(lambda: handles.stream(handle.generate, spec, WHAT), Progress(0, spec.steps), WHAT)
+        return handles.restarting(
+            lambda: handles.stream(handle.generate, spec, WHAT), Progress(0, spec.num_steps), WHAT
+        )
 
     async def is_ready(self) -> bool:
         """Always: where there is no replica, a request wakes one and waits for it."""

@@ -60,7 +60,7 @@ class ComfyUI:
         graphs.check(spec)
         inputs = await clock.within(asyncio.to_thread(_inputs, spec))
         for number in range(1, MAX_ATTEMPTS + 1):
-            yield Progress(0, graphs.num_steps(spec))
+            yield Progress(0, spec.num_steps)
             try:
                 async with aclosing(self._attempt(spec, clock, inputs)) as events:
                     async for event in events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sagaforge.deployments.diffusion.prompts import parse
 from sagaforge.deployments.diffusion.spec import ImageSpec
 from sagaforge.errors import InvalidInput
 from sagaforge.image_schemas import SchedulerName
@@ -51,13 +52,8 @@ def check(spec: ImageSpec) -> None:
     if spec.image is not None:
         if not 0.0 < spec.strength <= 1.0:
             raise InvalidInput("strength must be above 0 and at most 1.")
-        if num_steps(spec) < 1:
+        if spec.num_steps < 1:
             raise InvalidInput(f"A strength of {spec.strength} leaves none of {spec.steps} steps: raise one of them.")
-
-
-def num_steps(spec: ImageSpec) -> int:
-    """How many steps run: with an image only the last `strength` of them, as in diffusers."""
-    return spec.steps if spec.image is None else min(int(spec.steps * spec.strength), spec.steps)
 
 
 def workflow(
@@ -82,8 +78,8 @@ def workflow(
             strength_clip=float(scale),
         )
         model, clip = [str(number), 0], [str(number), 1]
-    graph[POSITIVE] = _node("CLIPTextEncode", text=literal(spec.prompt), clip=clip)
-    graph[NEGATIVE] = _node("CLIPTextEncode", text=literal(spec.negative_prompt or ""), clip=clip)
+    graph[POSITIVE] = _node("CLIPTextEncode", text=worded(spec.prompt), clip=clip)
+    graph[NEGATIVE] = _node("CLIPTextEncode", text=worded(spec.negative_prompt or ""), clip=clip)
     sampler_name, scheduler = SAMPLERS[spec.scheduler]
     graph[SAMPLER] = _node(
         "KSampler",
@@ -93,7 +89,7 @@ def workflow(
         latent_image=_add_latent(graph, spec, vae, image, mask),
         seed=spec.seed & SEED_MASK,
         # The server runs all the steps it is told to, of a schedule that is longer by 1 / denoise.
-        steps=num_steps(spec),
+        steps=spec.num_steps,
         # 1 is without guidance there, and less would be guidance away from the prompt.
         cfg=max(1.0, float(spec.guidance_scale)),
         sampler_name=sampler_name,
@@ -110,11 +106,14 @@ def lora_file(name: str, loras: Mapping[str, str]) -> str:
     return loras.get(name, f"{name}.safetensors")
 
 
-def literal(text: str) -> str:
-    """`text` with what the server would read as weights, `(so)` or `(so:1.2)`, escaped: prompts here have none. Half a
-    surrogate pair, which tokenizers fail at, becomes a question mark."""
-    text = text.encode(errors="replace").decode()
-    return text.replace("(", r"\(").replace(")", r"\)")
+def worded(prompt: str) -> str:
+    """The prompt as the server reads it: it knows `(word:1.2)`, and nothing of other signs. Half a surrogate pair,
+    which tokenizers fail at, becomes a question mark."""
+    parts = []
+    for fragment in parse(prompt.encode(errors="replace").decode()):
+        text = fragment.text.replace("(", r"\(").replace(")", r"\)")
+        parts.append(text if fragment.weight == 1.0 else f"({text}:{fragment.weight:.6g})")
+    return "".join(parts)
 
 
 def _add_latent(graph: Graph, spec: ImageSpec, vae: list[Any], image: str | None, mask: str | None) -> list[Any]:

@@ -20,6 +20,7 @@ from sagaforge.deployments.diffusion.comfyui_messages import as_dict, as_list
 from sagaforge.errors import TooLarge, Unavailable
 
 MIB = 1024 * 1024
+MAX_VERSION_CHARS = 200  # receipts take no more
 MAX_IMAGE_BYTES = 64 * MIB
 MAX_MESSAGE_BYTES = 16 * MIB
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
@@ -143,7 +144,7 @@ class Server:
             return {}
         system = as_dict(reply.checked().json().get("system"))
         found = {name: system.get(f"{name}_version") for name in ("comfyui", "pytorch", "python")}
-        return {name: value for name, value in found.items() if isinstance(value, str)}
+        return {name: value[:MAX_VERSION_CHARS] for name, value in found.items() if isinstance(value, str)}
 
     async def upload(self, name: str, png: bytes) -> str:
         """The name under which a `LoadImage` finds the picture: the server may choose another one."""

@@ -15,6 +15,7 @@ JPEG, PNG = 1, 2
 HEADER = struct.Struct(">II")  # both kinds of preview begin with two numbers
 MAX_QUOTED_CHARS = 200
 MAX_TIMESTAMP = 2**53  # milliseconds; a larger one is none, and may not fit a float
+MAX_WORKED_S = 1e9  # receipts take no more
 
 FAILURES = ("execution_error", "execution_interrupted")
 # As PyTorch's allocators for CUDA, ROCm, Metal and CPU say it.
@@ -132,7 +133,10 @@ def seconds_in_history(entry: dict[str, Any]) -> float | None:
     start, end = at.get("execution_start"), at.get("execution_success")
     if not isinstance(start, int | float) or not isinstance(end, int | float):
         return None
-    return (end - start) / 1000 if 0 <= start <= end <= MAX_TIMESTAMP else None
+    if not 0 <= start <= end <= MAX_TIMESTAMP:
+        return None
+    worked_s = (end - start) / 1000
+    return worked_s if worked_s <= MAX_WORKED_S else None
 
 
 def picture_in_history(entry: dict[str, Any], node: str) -> dict[str, str] | None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from sagaforge.deployments.diffusion.image_bytes import as_png
-from sagaforge.errors import InvalidInput, TooLarge, Unavailable
+from sagaforge.deployments.diffusion.image_bytes import FORMATS, as_png, read_mask, read_picture
+from sagaforge.errors import InvalidInput, Unavailable, UnsupportedType
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_INPUT_PIXELS = 64 * 1024 * 1024
 MAX_PREVIEW_SIDE = 1024
 PREVIEW_QUALITY = 85
 MASK_THRESHOLD = 128
 
 
 def image_to_send(data: bytes, size: tuple[int, int]) -> bytes:
-    """The picture as PNG of that size. Raises `InvalidInput` if it is none."""
-    return as_png(_open_input(data, "image", "RGB").resize(size, Image.Resampling.LANCZOS))
+    """The picture as PNG of that size. Raises `InvalidInput` if it is none, `TooLarge`."""
+    try:
+        return as_png(read_picture(data).image.resize(size, Image.Resampling.LANCZOS))
+    except (UnsupportedType, InvalidInput) as exc:
+        raise InvalidInput("The image can't be read: PNG, JPEG and WebP can.") from exc
 
 
 def mask_to_send(data: bytes, size: tuple[int, int]) -> bytes:
     """The mask as black and white PNG of that size."""
-    mask = _open_input(data, "mask", "L").resize(size, Image.Resampling.LANCZOS)
+    try:
+        mask = read_mask(data).image.resize(size, Image.Resampling.LANCZOS)
+    except (UnsupportedType, InvalidInput) as exc:
+        raise InvalidInput("The mask can't be read: PNG, JPEG and WebP can.") from exc
     return as_png(mask.point(lambda value: 255 if value >= MASK_THRESHOLD else 0))
 
 
@@ -54,14 +58,3 @@ def received_preview(data: bytes) -> bytes | None:
             return buffer.getvalue()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-
-
-def _open_input(data: bytes, what: str, mode: str) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_INPUT_PIXELS:
-                raise TooLarge(f"The {what} has more than {MAX_INPUT_PIXELS} pixels.")
-            # As it is seen: the note of how the camera was held does not go along.
-            return ImageOps.exif_transpose(image).convert(mode)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
-        raise InvalidInput(f"The {what} can't be read: PNG, JPEG and WebP can.") from exc

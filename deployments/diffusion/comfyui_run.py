@@ -73,7 +73,7 @@ class Run:
         self._entry: dict[str, Any] | None = None  # of the history, once it is there
         self._is_over = False
         self._is_ours = False  # what the server works on: older previews don't say whose they are
-        self._done, self._total = 0, graphs.num_steps(spec)
+        self._done, self._total = 0, spec.num_steps
         self._previewed = 0
 
     async def progress(self) -> AsyncGenerator[Progress, None]:

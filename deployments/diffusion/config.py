@@ -33,13 +33,15 @@ class ImageModel:
 @dataclass(frozen=True)
 class EngineLimits:
     """max_rows: of one UNet call (a guided request has two); max_decoded: pictures in one VAE call; max_requests: in
-    the engine at once; cache_bytes: for prompt embeddings; max_pixels and max_steps of one request; full_every: of so
-    many steps one goes through all of the UNet (see `step_cache`); with 1 every step does, as in diffusers."""
+    the engine at once; cache_bytes: for prompt embeddings; max_windows: of a text encoder that one prompt may take (75
+    tokens each for most); max_pixels and max_steps of one request; full_every: of so many steps one goes through all of
+    the UNet (see `step_cache`); with 1 every step does, as in diffusers."""
 
     max_rows: int = 16
     max_decoded: int = 4
     max_requests: int = 256
     cache_bytes: int = 64 * 1024**2
+    max_windows: int = 32
     max_pixels: int = 1536 * 1536
     max_steps: int = 150
     full_every: int = 1

@@ -84,7 +84,7 @@ class DiffusionEngine:
         self._compiled = torch.compile(pipeline.unet, dynamic=True) if is_compiled else None
         self._cache = StepCache(pipeline.unet) if limits.full_every > 1 else None
         self._scheduler_config = pipeline.scheduler.config
-        self._conditioner = Conditioner(pipeline, limits.cache_bytes)
+        self._conditioner = Conditioner(pipeline, limits.cache_bytes, limits.max_windows)
         self._arrivals: deque[_Arrival] = deque()
         self._running: dict[Ticket, Running] = {}
         self._work = threading.Condition()

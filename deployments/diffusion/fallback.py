@@ -74,7 +74,7 @@ class OrderedBackends:
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         began_at = time.monotonic()
         failure: Unavailable | None = None
-        total = spec.steps
+        total = spec.num_steps
         for backend, breaker in self._members:
             if not breaker.may_try():
                 continue

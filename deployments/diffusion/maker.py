@@ -14,7 +14,7 @@ from sagaforge.deployments.diffusion.adapter_files import read_adapter
 from sagaforge.deployments.diffusion.adapters import Adapter, Stack
 from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine import DiffusionEngine
-from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode
+from sagaforge.deployments.diffusion.image_bytes import as_png, as_preview, decode, read_mask
 from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
@@ -77,7 +77,7 @@ class ImageMaker:
             scheduler=spec.scheduler,
             adapters=self.shelf.stack(spec.adapters, spec.adapter_sha256),
             image=decode(spec.image) if spec.image is not None else None,
-            mask=decode(spec.mask, "mask") if spec.mask is not None else None,
+            mask=read_mask(spec.mask).image if spec.mask is not None else None,
             strength=spec.strength,
             preview_every=spec.preview_every,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from sagaforge.errors import SagaForgeError
-from sagaforge.image_schemas import SchedulerName
+from sagaforge.image_schemas import DEFAULT_STRENGTH, SchedulerName
 
 if TYPE_CHECKING:
     # Only its name: that module brings torch along, which a client of another machine has no use for.
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class GenerationRequest:
     """One picture.
 
-    width, height: pixels, multiples of the model's (8 for most). steps: of the scheduler; with an image only the last
+    prompt, negative_prompt: with weights, as `prompts.parse` reads them. width, height: pixels, multiples of the
+    model's (8 for most). steps: of the scheduler; with an image only the last
     `strength` of them run, as in diffusers. guidance_scale: 1 or less turns guidance off, and the negative prompt with
     it. seed: of the noise; what else is in the batch does not matter. image: start from it; with `mask` (white: paint
     anew) only there. preview_every: steps between previews, 0 for none. adapters: LoRA
@@ -38,7 +39,7 @@ class GenerationRequest:
     guidance_rescale: float = 0.0
     image: Image.Image | None = None
     mask: Image.Image | None = None
-    strength: float = 0.6
+    strength: float = DEFAULT_STRENGTH
     preview_every: int = 0
     adapters: Stack = ()
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sagaforge.image_schemas import SchedulerName
+from sagaforge.image_schemas import DEFAULT_STRENGTH, SchedulerName
 
 
 @dataclass(frozen=True)
 class ImageSpec:
     """One picture. Like `GenerationRequest`, but adapters are names with scales, and images are encoded (PNG, JPEG or
-    WebP).
+    WebP). Prompts are written as `prompts.parse` reads them.
 
     adapter_sha256: the content that each adapter shall have, by name; model_sha256: the model's. What is left out is
     taken as it is when the picture is made.
@@ -32,11 +32,16 @@ class ImageSpec:
     adapters: tuple[tuple[str, float], ...] = ()
     image: bytes | None = None
     mask: bytes | None = None
-    strength: float = 0.6
+    strength: float = DEFAULT_STRENGTH
     preview_every: int = 0
     deadline_s: float | None = None
     adapter_sha256: Mapping[str, str] = field(default_factory=dict)
     model_sha256: str | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps run: with an image only the last `strength` of them, as in diffusers."""
+        return self.steps if self.image is None else min(int(self.steps * self.strength), self.steps)
 
 
 def first_content(spec: ImageSpec) -> str | None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sagaforge.deployments.diffusion import watermark_code as code
 from sagaforge.deployments.diffusion import watermark_lattice as lattice
+from sagaforge.deployments.diffusion.image_bytes import eight_bits
 from sagaforge.deployments.diffusion.watermark_lattice import Lines, Plane, Spectrum
 
 PAYLOAD_BITS = code.PAYLOAD_BITS
@@ -72,6 +73,8 @@ def read_mark(image: Image.Image) -> int | None:
 def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image
+    if image.mode.startswith("I"):
+        return eight_bits(image).convert("RGB")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 

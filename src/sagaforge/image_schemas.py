@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
+from sagaforge.texts import REFUSED_IN_NAMES
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]
+Fit = Literal["crop", "pad", "stretch"]
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGE_BYTES = 20 * 1024**2
 MAX_ENCODED_CHARS = 28 * 1024**2  # base64 of MAX_IMAGE_BYTES, with some room for a data URL's head
 MAX_IMAGES = 8
 MAX_ADAPTERS = 8
+MAX_ADAPTER_SCALE = 4.0
 MAX_RESOLVED_CHARS = 10_000  # a prompt with its style around it
+MIN_SIDE, MAX_SIDE, SIDE_MULTIPLE = 64, 2048, 8
+DEFAULT_STRENGTH = 0.6
+MAX_FIELD_CHARS = 60  # of an unknown field's name, where it is told of
+# What receipts are read by. 1: brackets in prompts were text, pictures to start from were stretched, and what a mask
+# protects was painted with the rest. 2: as docs/images.md says.
+RULES = 2
 
 ShortText = Annotated[str, StringConstraints(max_length=200)]
 ImageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="in pixels")]
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=SIDE_MULTIPLE, description="in pixels")]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Note = Annotated[str, StringConstraints(min_length=2, max_length=2000)]
 Steps = Annotated[int, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0.0, le=30.0)]
 
@@ -31,11 +45,8 @@ def _adapter_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if name != name.strip() or name.startswith("."):
         raise ValueError("an adapter's name does not begin or end with a space, nor begin with a dot")
-    for character in name:
-        # Cf: what turns the writing round or can't be seen; the joiners in it are parts of letters and emoji.
-        is_odd = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
-        if is_odd or character in "/\\:<>":
-            raise ValueError(f"an adapter's name does not hold {character!a}")
+    if odd := REFUSED_IN_NAMES.search(name) or re.search(r"[/\\:<>]", name):
+        raise ValueError(f"an adapter's name does not hold {odd.group()!a}")
     return name
 
 
@@ -47,13 +58,29 @@ class UsedLora(Shape):
     """An adapter by name, with how much of it."""
 
     name: AdapterName
-    scale: float = Field(1.0, ge=-4.0, le=4.0)
+    scale: float = Field(1.0, ge=-MAX_ADAPTER_SCALE, le=MAX_ADAPTER_SCALE)
 
 
-class ImageRequest(Shape):
-    """What to paint. What is left out comes from the style preset, then from the model."""
+class Suggesting(Shape):
+    """A shape that tells of an unknown field which one was probably meant."""
 
-    prompt: str = Field(min_length=1, max_length=4000)
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        for name in value if isinstance(value, dict) else ():
+            if name not in cls.model_fields:
+                field = str(name)[:MAX_FIELD_CHARS]
+                near = difflib.get_close_matches(field, cls.model_fields, 1)
+                told = f"there is no field {field!r}" + (f"; did you mean {near[0]!r}?" if near else ": leave it out")
+                raise PydanticCustomError("extra_forbidden", "{told}", {"field": field, "told": told})
+        return value
+
+
+class ImageRequest(Suggesting):
+    """What to paint. What is left out comes from the style preset, then from the model, the size from a picture to
+    start from."""
+
+    prompt: str = Field(min_length=1, max_length=4000, description="with weights: (word:1.2), and <lora:name:0.8>")
     negative_prompt: str | None = Field(None, max_length=4000)
     width: Side | None = None
     height: Side | None = None
@@ -68,10 +95,13 @@ class ImageRequest(Shape):
     )
     num_images: int = Field(1, ge=1, le=MAX_IMAGES)
     image: str | None = Field(None, max_length=MAX_ENCODED_CHARS, description="base64 of a picture to start from")
-    mask: str | None = Field(None, max_length=MAX_ENCODED_CHARS, description="base64; white is painted anew")
-    strength: float = Field(
-        0.6, gt=0.0, le=1.0, description="how much of the steps a picture to start from goes through"
+    mask: str | None = Field(
+        None, max_length=MAX_ENCODED_CHARS, description="base64; white is painted anew, black is kept, grey is a blend"
     )
+    strength: float | None = Field(
+        None, gt=0.0, le=1.0, description="how much of the steps a picture to start from goes through (0.6)"
+    )
+    fit: Fit | None = Field(None, description="what is done to a picture to start from of another shape (crop)")
     world_id: Identifier | None = None
     stream: bool = False
 
@@ -97,7 +127,7 @@ class UsedAdapter(Shape):
     """An adapter as it was used."""
 
     name: AdapterName
-    scale: float = Field(ge=-4.0, le=4.0)
+    scale: float = Field(ge=-MAX_ADAPTER_SCALE, le=MAX_ADAPTER_SCALE)
     sha256: ShortText | None = None
     license: ShortText | None = None
 
@@ -106,10 +136,13 @@ class Receipt(Shape):
     """Everything that is needed to make the picture again, and to know whose work is in it.
 
     request: as the caller sent it, without pictures; prompt, negative_prompt: as the model got them; width, height: of
-    the picture; painted_width, painted_height: as the model painted it, before it was enlarged; seed: of this picture;
-    image_sha256, mask_sha256: of what it started from; watermark: the number that is hidden in it, in hexadecimal.
+    the picture; painted_width, painted_height: as the model painted it, before it was enlarged; shown_part: width and
+    height of the middle of it that is shown (None: all of it); seed: of this picture; image_sha256, mask_sha256: of
+    what it started from, as it was sent; fit: what was done to that; notes: what was done that nobody asked for, in
+    sentences; watermark: the number that is hidden in it, in hexadecimal; rules: see RULES.
     """
 
+    rules: int = Field(1, ge=1, le=10**6)
     image_id: ImageId
     created_at: datetime
     request: dict[str, Any]
@@ -120,6 +153,7 @@ class Receipt(Shape):
     height: Side
     painted_width: Side
     painted_height: Side
+    shown_part: tuple[Pixels, Pixels] | None = None
     steps: Steps
     cfg_scale: Guidance
     scheduler: SchedulerName
@@ -127,6 +161,8 @@ class Receipt(Shape):
     image_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     mask_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     strength: float | None = Field(None, gt=0.0, le=1.0)
+    fit: Fit | None = None
+    notes: list[Note] = Field(default_factory=list, max_length=20)
     backend: ShortText
     model: ShortText
     model_sha256: ShortText | None = None
@@ -173,6 +209,7 @@ class ImageMetadata(Shape):
     cfg_scale: float
     scheduler: str
     style_preset: str | None
+    notes: list[str] = Field(default_factory=list, description="what was done that nobody asked for, in sentences")
 
 
 class GeneratedImage(Shape):

@@ -6,6 +6,7 @@ of rows at rest are in `sagaforge.datasets.tables`.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -152,6 +153,28 @@ class Chunk(Shape):
     metadata: ChunkMetadata
 
 
+class VersionSpan(Shape):
+    """The versions of a world from `first` to `last`; without `last`, the newest is one of them."""
+
+    first: int
+    last: int | None = None
+
+
+class ChunkDetail(Chunk):
+    """A chunk as `version` has it, and all versions that do."""
+
+    world_id: str
+    version: int
+    versions: list[VersionSpan]
+
+
+class Pinned(Shape):
+    """Which version of a world is meant; the current one when both are left out."""
+
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="a version of the world")
+    session_id: Identifier | None = Field(None, description="the version that this session plays in")
+
+
 class UploadResponse(Shape):
     world_id: str
     version: int
@@ -159,13 +182,12 @@ class UploadResponse(Shape):
     total_chunks: int
 
 
-class RetrieveRequest(Shape):
+class RetrieveRequest(Pinned):
     world_id: Identifier
     query: str = Field(min_length=1, max_length=4000)
     top_k: int = Field(5, ge=1, le=100)
     rerank: bool = False
     source: str | None = Field(None, description="only chunks of this document")
-    version: int | None = Field(None, ge=1, le=2**31 - 1, description="a world version; the current one when left out")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -175,6 +197,7 @@ class RetrieveRequest(Shape):
 
 
 class RetrieveResponse(Shape):
+    version: int = Field(description="of the world, in which was searched")
     chunks: list[Chunk]
     query_time_ms: float
 
@@ -190,6 +213,12 @@ class WorldSummary(Shape):
 
 class WorldList(Shape):
     worlds: list[WorldSummary]
+
+
+class DeletedWorld(Shape):
+    world_id: str
+    version: int = Field(description="the last one; an upload under this id goes on counting from it")
+    deleted_at: datetime
 
 
 class CharacterSummary(Shape):

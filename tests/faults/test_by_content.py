@@ -119,8 +119,11 @@ async def test_an_unchanged_file_is_hashed_once(
     assert len(read) == 1
 
 
-async def test_another_picture_and_the_old_one_stays(client: httpx.AsyncClient, house: House) -> None:
-    body = {"prompt": "a harbour", "seed": 3, "lora": ["ink"]}
+@pytest.mark.parametrize("asked", [{"prompt": "a harbour", "lora": ["ink"]}, {"prompt": "a harbour <lora:ink:1>"}])
+async def test_another_picture_and_the_old_one_stays(
+    client: httpx.AsyncClient, house: House, asked: dict[str, Any]
+) -> None:
+    body = {"seed": 3, **asked}
     ids = []
     for content in (ONE, ONE, OTHER, ONE):
         await house.storage.put_artefact("adapters/ink.safetensors", content)
@@ -132,10 +135,9 @@ async def test_another_picture_and_the_old_one_stays(client: httpx.AsyncClient, 
     assert (await client.get(f"/images/{ids[0]}.png")).content != (await client.get(f"/images/{ids[2]}.png")).content
 
 
-async def test_the_same_content_under_another_name_and_a_style_with_an_adapter(
-    client: httpx.AsyncClient, house: House
-) -> None:
-    style = b"style_id: inked\nbase_model: m\nlora_path: ink\n"
+@pytest.mark.parametrize("names", ["lora_path: ink", "style_suffix: drawn <lora:ink:0.5>"])
+async def test_a_style_whose_adapter_is_replaced(client: httpx.AsyncClient, house: House, names: str) -> None:
+    style = f"style_id: inked\nbase_model: m\n{names}\n".encode()
     await house.storage.put_artefact("styles/inked.yaml", style)
     ids = []
     for content in (ONE, OTHER):

@@ -87,6 +87,45 @@ def test_a_world_of_ones_own_is_played_and_a_session_keeps_its_version(bundle: B
     assert bundle.turn(world_id="sallow", max_tokens=64)["game_state"]["world_version"] == 2
 
 
+def test_a_citation_stays_what_it_was_and_a_deleted_world_is_gone(bundle: Bundle) -> None:
+    def lore(*sentences: str) -> bytes:
+        return "".join(f"## {sentence.split()[1]}\n\n{sentence}\n\n" for sentence in sentences).encode()
+
+    def get(path: str, **query: object) -> httpx.Response:
+        with bundle.client() as client:
+            return client.get(f"/worlds/ferry{path}", params=query)
+
+    def send(*sentences: str, overwrite: bool = True) -> httpx.Response:
+        return upload(bundle, "ferry", lore(*sentences), name="lore.md", overwrite=overwrite)
+
+    brass, iron, rope = "The ferry bell is brass.", "The ferry bell is iron.", "The rope hangs from the quay."
+    assert send(brass).json()["version"] == 1
+    session = bundle.turn(world_id="ferry", message="What is the ferry bell made of?", max_tokens=64)["session_id"]
+    with bundle.client() as client:
+        found = client.post("/rag/retrieve", json={"world_id": "ferry", "query": "bell", "session_id": session}).json()
+        unknown = client.post("/rag/retrieve", json={"world_id": "ferry", "query": "bell", "version": 99})
+    assert (unknown.status_code, found["version"]) == (404, 1)
+    (chunk_id,) = [chunk["id"] for chunk in found["chunks"]]
+    for sentences in ((iron,), (rope, iron), (rope,)):
+        assert send(*sentences).status_code == 200
+        for query in ({}, {"version": 1}, {"session_id": session}):
+            assert get(f"/chunks/{chunk_id}", **query).json()["text"] == brass
+    assert get("", verison=1).status_code == 422
+
+    with bundle.client() as client:
+        deleted, again = client.delete("/worlds/ferry"), client.delete("/worlds/ferry")
+        assert (deleted.status_code, again.status_code, again.json()) == (200, 200, deleted.json())
+        assert "ferry" not in {world["world_id"] for world in client.get("/worlds").json()["worlds"]}
+        turn = {"world_id": "ferry", "message": "Who is here?", "max_tokens": 64}
+        assert client.post("/llm/turn", json=turn).status_code == 404
+    assert (get("").status_code, get(f"/chunks/{chunk_id}").status_code) == (404, 404)
+    assert get(f"/chunks/{chunk_id}", session_id=session).json()["text"] == brass
+    going_on = bundle.turn(world_id="ferry", session_id=session, message="And the bell?", max_tokens=64)
+    assert going_on["game_state"]["world_version"] == 1
+    assert send(iron, overwrite=False).json()["version"] == 5
+    assert get("").json()["version"] == 5
+
+
 def test_a_single_text_is_a_world_too(bundle: Bundle) -> None:
     text = "# 河口\n\n河口的守燈人叫顧青,他每晚點亮三盞燈。\n".encode()
     assert upload(bundle, "hekou", text, name="hekou.md").status_code == 200

@@ -26,6 +26,7 @@ from sagaforge.cli.seam import Model, checked, json_object, parsed, seam
 from sagaforge.image_schemas import IllustratedTurn
 from sagaforge.schemas import (
     Chunk,
+    DeletedWorld,
     Health,
     RetrieveRequest,
     RetrieveResponse,
@@ -98,11 +99,18 @@ class Client:
     def worlds(self) -> WorldList:
         return self._request(WorldList, "GET", "/worlds")
 
-    def world(self, world_id: str) -> WorldDetail:
-        return self._request(WorldDetail, "GET", f"/worlds/{quote(world_id, safe='')}")
+    def world(self, world_id: str, *, version: int | None = None, session_id: str | None = None) -> WorldDetail:
+        """A world as it is now, as it was at a version, or as a session knows it."""
+        query = {"version": version, "session_id": session_id}
+        return self._request(WorldDetail, "GET", _world_path(world_id), params=_given(query))
 
-    def chunk(self, world_id: str, chunk_id: str) -> Chunk:
-        return self._request(Chunk, "GET", f"/worlds/{quote(world_id, safe='')}/chunks/{quote(chunk_id, safe='')}")
+    def chunk(self, world_id: str, chunk_id: str, *, version: int | None = None) -> Chunk:
+        """A piece of lore as it was at a version; without one, as it was last."""
+        path = f"{_world_path(world_id)}/chunks/{quote(chunk_id, safe='')}"
+        return self._request(Chunk, "GET", path, params=_given({"version": version}))
+
+    def delete_world(self, world_id: str) -> DeletedWorld:
+        return self._request(DeletedWorld, "DELETE", _world_path(world_id))
 
     def retrieve(self, request: RetrieveRequest) -> RetrieveResponse:
         return self._request(RetrieveResponse, "POST", "/rag/retrieve", json=request_body(request))
@@ -241,6 +249,14 @@ class _Attempt:
 
 def request_body(request: BaseModel) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude_none=True)
+
+
+def _world_path(world_id: str) -> str:
+    return f"/worlds/{quote(world_id, safe='')}"
+
+
+def _given(query: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _turn_silence_s(request: TurnRequest) -> float:

@@ -21,6 +21,7 @@ from sagaforge.cli.picture_files import Target, decoded, difference, read_file, 
 from sagaforge.cli.receipt_view import print_receipt
 from sagaforge.image_schemas import (
     MAX_IMAGES,
+    Fit,
     GeneratedImage,
     ImageDetail,
     ImageListRequest,
@@ -49,7 +50,7 @@ NEXT_STEPS = {
 
 @app.command()
 def make(
-    prompt: Annotated[str, typer.Argument(help="What to paint.")],
+    prompt: Annotated[str, typer.Argument(help="What to paint; (word:1.2) weighs a word.")],
     style: Annotated[str | None, typer.Option(help="A style; `holodeck image styles` shows them.")] = None,
     negative: Annotated[str | None, typer.Option(help="What not to paint.")] = None,
     width: Annotated[int | None, typer.Option(help="In pixels.")] = None,
@@ -64,6 +65,7 @@ def make(
     start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White is painted anew; needs --from.")] = None,
     strength: Annotated[float | None, typer.Option(help="How far from --from, up to 1.")] = None,
+    fit: Annotated[Fit | None, typer.Option(help="What is done to a --from of another shape.")] = None,
     world: Annotated[str | None, typer.Option(help="The world that the picture belongs to.")] = None,
     out: Annotated[Path, typer.Option(help="A folder, or a file name that ends in .png.")] = Path(),
     url: Url = DEFAULT_URL,
@@ -88,6 +90,7 @@ def make(
             "image": encoded(start),
             "mask": encoded(mask),
             "strength": strength,
+            "fit": fit,
             "world_id": world,
         }
         request = request_of(given)
@@ -101,6 +104,8 @@ def make(
     output.result({**answer.model_dump(mode="json"), "files": files})
     for file in files:
         output.console.print(f"{file['path']}  seed {file['seed']}  {clean(file['url'])}", soft_wrap=True)
+    for note in dict.fromkeys(note for image in answer.images for note in image.metadata.notes):
+        output.errors.print(Text(clean(note), style="dim"), soft_wrap=True)
 
 
 @app.command("list")

@@ -127,7 +127,8 @@ def read(
         for number, question in enumerate(asked):
             request = TurnRequest(world_id=world, message=question, seed=number)
             turn = client.take_turn(request, uuid.uuid4().hex)
-            cited = {chunk_id: client.chunk(world, chunk_id).text for chunk_id in turn.citations}
+            version = turn.game_state.world_version
+            cited = {chunk_id: client.chunk(world, chunk_id, version=version).text for chunk_id in turn.citations}
             answers.append({
                 "question": question,
                 "sentences": [sentence.model_dump() for sentence in turn.sentences],

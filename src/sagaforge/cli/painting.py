@@ -36,8 +36,8 @@ WAKING = "Waking the painter"  # it sleeps when nobody paints, and takes its tim
 
 def request_of(given: dict[str, Any]) -> ImageRequest:
     """The request, without what was not given: the style and the model decide on that."""
-    if given["image"] is None and (given["mask"] is not None or given["strength"] is not None):
-        reason = "--mask and --strength are about a picture to start from, and there is none"
+    if given["image"] is None and any(given[name] is not None for name in ("mask", "strength", "fit")):
+        reason = "--mask, --strength and --fit are about a picture to start from, and there is none"
         raise CliError(reason, code="E_INPUT", actions=["Name it with --from."])
     try:
         return ImageRequest.model_validate({name: value for name, value in given.items() if value is not None})

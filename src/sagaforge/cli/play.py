@@ -93,7 +93,8 @@ class Game:
         client.on_resend = self._on_resend
 
     def open(self, world_id: str) -> None:
-        world = self.world = self.client.world(world_id)
+        # As the session knows it: it stays on the version that it began with, also when the world is deleted.
+        world = self.world = self.client.world(world_id, session_id=self.session_id)
         known = [character.id for character in world.characters]
         if self.character_id is not None and self.character_id not in known:
             raise CliError(
@@ -232,6 +233,7 @@ class Game:
             match event.event:
                 case "restart":
                     page.restart()
+                    self._lore.clear()  # found for a turn that is not the one that will be told
                 case "lore":
                     chunks = [Chunk.model_validate(chunk, extra="ignore") for chunk in event.data["chunks"]]
                     self._lore.update({chunk.id: chunk for chunk in chunks})
@@ -295,10 +297,11 @@ class Game:
 
     def _chunk(self, chunk_id: str) -> Chunk | None:
         """A cited chunk: from the turn's own lore, or (no stream, or a replayed one) asked for."""
-        assert self.world is not None
+        assert self.turn is not None
+        state = self.turn.game_state
         if chunk_id not in self._lore:
             try:
-                self._lore[chunk_id] = self.client.chunk(self.world.world_id, chunk_id)
+                self._lore[chunk_id] = self.client.chunk(state.world_id, chunk_id, version=state.world_version)
             except CliError as error:
                 if error.code != "E_NOT_FOUND":
                     raise

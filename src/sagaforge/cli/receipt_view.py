@@ -35,6 +35,8 @@ def _facts(receipt: Receipt) -> Iterator[tuple[str, str]]:
     yield "started from", receipt.image_sha256 or ""
     yield "mask", receipt.mask_sha256 or ""
     yield "strength", f"{receipt.strength:g}" if receipt.strength is not None else ""
+    yield "fit", receipt.fit or ""
+    yield "notes", " ".join(receipt.notes)
     yield "model", receipt.model
     yield "model's hash", receipt.model_sha256 or ""
     for one in receipt.adapters:

@@ -1,8 +1,9 @@
-"""`holodeck world …`: upload worlds, list them, look into one, search its lore."""
+"""`holodeck world …`: upload worlds, list them, look into one, search its lore, delete one."""
 
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from sagaforge.cli.failures import CliError
 from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
 from sagaforge.schemas import RetrieveRequest
 
-app = typer.Typer(no_args_is_help=True, help="Upload, list, show and search worlds.")
+app = typer.Typer(no_args_is_help=True, help="Upload, list, show, search and delete worlds.")
 
 WorldId = Annotated[str, typer.Argument(help="The world's id.")]
+Version = Annotated[int | None, typer.Option("--version", min=1, help="A version of it, instead of the current one.")]
+SessionId = Annotated[str | None, typer.Option("--session", help="The version that this session plays in.")]
 
 
 @app.command()
@@ -70,11 +73,17 @@ def list_worlds(url: Url = DEFAULT_URL, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def show(world_id: WorldId, url: Url = DEFAULT_URL, as_json: JsonFlag = False) -> None:
+def show(
+    world_id: WorldId,
+    version: Version = None,
+    session: SessionId = None,
+    url: Url = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
     """Show a world's characters, scenes and documents."""
     output = Output(as_json)
     with output.failures("show"), Client.from_environment(url) as client:
-        world = client.world(world_id)
+        world = client.world(world_id, version=version, session_id=session)
         output.result(world)
         output.console.print(
             f"{clean(world.title)} ({world.world_id}, version {world.version}, {world.language},"
@@ -98,6 +107,8 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int, typer.Option(min=1, max=100, help="How many pieces of lore.")] = 5,
     rerank: Annotated[bool, typer.Option(help="Order the best ones again, more carefully.")] = False,
+    version: Version = None,
+    session: SessionId = None,
     url: Url = DEFAULT_URL,
     as_json: JsonFlag = False,
 ) -> None:
@@ -107,14 +118,44 @@ def search(
         if not 0 < len(query) <= 4000:
             raise CliError("a query has 1 to 4,000 characters", code="E_INPUT")
         # Not validated here: what an id may look like is the bundle's to say, in the words of its problem document.
-        request = RetrieveRequest.model_construct(world_id=world_id, query=query, top_k=top_k, rerank=rerank)
+        request = RetrieveRequest.model_construct(
+            world_id=world_id, query=query, top_k=top_k, rerank=rerank, version=version, session_id=session
+        )
         found = client.retrieve(request)
         output.result(found)
         for number, chunk in enumerate(found.chunks, start=1):
             place = f"{clean(chunk.metadata.section)} · {clean(chunk.metadata.source)}"
             output.console.print(f"{number}. {place} ({chunk.score:.3f})", style="bold")
             output.console.print(f"{clean(chunk.text)}\n")
-        output.console.print(f"{len(found.chunks)} found in {found.query_time_ms:.0f} ms", style="dim")
+        output.console.print(
+            f"{len(found.chunks)} found in version {found.version}, in {found.query_time_ms:.0f} ms", style="dim"
+        )
+
+
+@app.command()
+def delete(
+    world_id: WorldId,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask (only a terminal is asked).")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete a world. Sessions that began in it go on, and keep the lore that they cite."""
+    output = Output(as_json)
+    with output.failures("delete"), Client.from_environment(url) as client:
+        if sys.stdin.isatty() and not (yes or as_json or _agreed(output, world_id)):
+            raise CliError(f"{clean(world_id)} was not deleted", code="E_CANCELLED")
+        deleted = client.delete_world(world_id)
+        output.result(deleted)
+        output.console.print(f"{deleted.world_id} is deleted; its last version was {deleted.version}.")
+
+
+def _agreed(output: Output, world_id: str) -> bool:
+    try:
+        question = f"Delete {clean(world_id)}? No new session can begin in it then. [y/N] "
+        answer = output.console.input(question, markup=False)
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 # --- files to upload ------------------------------------------------------------------------------------------------

@@ -26,9 +26,10 @@ from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestI
 from sagaforge.http.pages import add_pages
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
-from sagaforge.http.strict import StrictRoute
+from sagaforge.http.strict import StrictRoute, file_name
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
+from sagaforge.texts import check_name, check_text
 
 T = TypeVar("T")
 IdempotencyKey = Annotated[
@@ -82,9 +83,10 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
             SagaForgeError: handle_error,  # type: ignore[dict-item]
         },
     )
-    app.router.route_class = StrictRoute
+    # Before the strict ones: probes and pages take no parameters, and what monitors and links add must not fail them.
     _add_probes(app, readiness)
     add_pages(app)
+    app.router.route_class = StrictRoute
     for function in FUNCTIONS:
         app.add_api_route(
             function.route,
@@ -154,7 +156,7 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
 
         return without_request
 
-    if function.method == "GET":
+    if function.method != "POST":
 
         async def with_parameters(http: Request, request: Annotated[Any, Depends(shape)]) -> Response:
             return await answer(http, request, _context(http))
@@ -166,14 +168,16 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
         async def with_file(
             http: Request, request: Any, file: Annotated[UploadFile, File(description="zip, txt, md or pdf")]
         ) -> Response:
-            _check_fields([name for name, _ in (await http.form()).multi_items()], {*shape.model_fields, "file"})
+            _check_fields((await http.form()).multi_items(), {*shape.model_fields, "file"})
             context = _context(http)
-            context.file = UploadedFile(file.filename or "", file.file)
+            context.file = UploadedFile(file_name(http, file), file.file)
             return await answer(http, request, context)
 
         return _annotated(with_file, request=Annotated[shape, Depends(_form(shape))])
 
     async def with_body(http: Request, request: Any, idempotency_key: IdempotencyKey = None) -> Response:
+        if idempotency_key is not None:
+            check_name(idempotency_key, "Idempotency-Key")
         return await answer(http, request, _context(http, idempotency_key))
 
     return _annotated(with_body, request=shape)
@@ -205,12 +209,14 @@ def _form(shape: type[BaseModel]) -> Callable[..., BaseModel]:
     return read
 
 
-def _check_fields(given: list[str], known: set[str]) -> None:
+def _check_fields(given: list[tuple[str, Any]], known: set[str]) -> None:
     """A form's reader passes over fields that nobody asked for, and takes the last of two."""
-    for name in given:
+    for name, value in given:
         if name not in known:
             raise InvalidInput(f"The form has a field {name[:60]!r}; it may have {', '.join(sorted(known))}.")
-    if len(set(given)) < len(given):
+        if isinstance(value, str):
+            check_text(value, name)
+    if len({name for name, _ in given}) < len(given):
         raise InvalidInput("The form has a field twice; send each once.")
 
 

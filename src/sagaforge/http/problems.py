@@ -92,7 +92,7 @@ def _validation_problem(error: RequestValidationError, request_id: str) -> Probl
         return _problem(UnsupportedType.status, UnsupportedType.code, UnsupportedType.title, detail, request_id)
     fields = [
         {
-            "field": ".".join(str(part) for part in failure["loc"][1:])[:MAX_ECHO_CHARS] or str(failure["loc"][0]),
+            "field": _field(failure)[:MAX_ECHO_CHARS],
             "message": failure["msg"],
             "input": repr(failure.get("input"))[:MAX_ECHO_CHARS],
         }
@@ -100,6 +100,12 @@ def _validation_problem(error: RequestValidationError, request_id: str) -> Probl
     ]
     detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
     return _problem(422, InvalidInput.code, InvalidInput.title, detail, request_id, fields)
+
+
+def _field(failure: Any) -> str:
+    """The field at fault: a check of a whole body names it."""
+    path = ".".join(str(part) for part in failure["loc"][1:])
+    return path or str(failure.get("ctx", {}).get("field") or failure["loc"][0])
 
 
 def _http_code(status: int) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sagaforge.datasets.text import HAN_CHARACTER
 from sagaforge.errors import Unavailable
+from sagaforge.model_files import model_sha256
 
 Vectors = npt.NDArray[np.float32]
 
@@ -24,7 +25,8 @@ POCKET_NAME = "pocket-embedder"
 
 
 class Embedder(Protocol):
-    """What retrieval needs of an embedding model."""
+    """What retrieval needs of an embedding model. `name`: with its content, so that vectors are never mixed with those
+    of another model in the same folder."""
 
     name: str
     dim: int
@@ -46,7 +48,7 @@ class StaticEmbedder:
 
         # force_download is its default even for a folder, and would ask the hub about a name.
         self._model = StaticModel.from_pretrained(str(path), force_download=False)
-        self.name = Path(path).name
+        self.name = _name_of(str(path))
         self.dim = int(self._model.dim)
         self.reads_chinese = _reads_chinese(self._model.tokens)
 
@@ -66,7 +68,7 @@ class TransformerEmbedder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        self.name = name
+        self.name = _name_of(name)
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -116,6 +118,16 @@ def load_embedder(name_or_path: str | Path) -> Embedder:
             f"The embedding model {str(name_or_path)!r} can't be loaded ({type(exc).__name__}). Check the name and the "
             "network, or choose the pocket profile, which needs no download."
         ) from exc
+
+
+def is_name_of(stored: str, embedder: Embedder) -> bool:
+    """Whether a world's vectors are this embedder's. Worlds once held a folder's name alone, which says no more."""
+    return stored in (embedder.name, embedder.name.partition("@")[0])
+
+
+def _name_of(name_or_path: str) -> str:
+    sha256 = model_sha256(name_or_path)
+    return name_or_path if sha256 is None else f"{Path(name_or_path).name}@{sha256[:12]}"
 
 
 def _is_static(path: Path) -> bool:

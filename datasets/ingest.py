@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sagaforge.datasets.chunk_ids import PublishedChunk, assign_ids
 from sagaforge.datasets.chunking import ChunkDraft, chunk_sections, split_sections
-from sagaforge.datasets.embedder import Embedder
+from sagaforge.datasets.embedder import Embedder, is_name_of
 from sagaforge.datasets.lore_index import chunk_id_of, valid_at
 from sagaforge.datasets.pack_text import character_sections, scene_sections
 from sagaforge.datasets.packs import Pack
@@ -102,7 +102,7 @@ async def ingest(
     current = previous if pointer and not pointer.is_deleted else None
     license = license if license is not None or current is None else current.license
     table = chunks_table(world_id)
-    has_other_vectors = previous is not None and previous.embedder != embedder.name
+    has_other_vectors = previous is not None and not is_name_of(previous.embedder, embedder)
     plan = await _compare(storage, table, drafts, base, license, embedder, has_other_vectors)
     doc_ids = list(dict.fromkeys(draft.doc_id for draft in drafts))
     order = _order(plan.drafts)
@@ -110,7 +110,8 @@ async def ingest(
     response = UploadResponse(world_id=world_id, version=base, doc_ids=doc_ids, total_chunks=len(drafts))
     if current is not None:
         same = (current.title, current.language, current.license) == (pack.title, pack.language, license)
-        if same and current.manifest(order) == manifest and not plan.added and not plan.removed_ids:
+        named = current if has_other_vectors else replace(current, embedder=embedder.name)
+        if same and named.manifest(order) == manifest and not plan.added and not plan.removed_ids:
             return response
         if not overwrite:
             raise Conflict(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import string
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -17,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sagaforge.datasets.pack_yaml import filled, read_yaml
 from sagaforge.errors import InvalidInput, NotFound
-from sagaforge.image_schemas import Guidance, SchedulerName, Side, Steps
+from sagaforge.image_schemas import AdapterName, Guidance, SchedulerName, Side, Steps
 from sagaforge.schemas import Identifier
 from sagaforge.storage import Storage, artefact_key
 from sagaforge.texts import check_text, with_plain_line_ends
 
 MAX_FILE_CHARS = 20_000
 FOLDER = "styles"
-FRESH_S = 5.0
 Text = Annotated[str, StringConstraints(max_length=1000)]
 FIELDS = ("prompt", "style_suffix", "trigger_words")
 
@@ -64,7 +62,7 @@ class StylePreset(BaseModel):
     style_suffix: Text = ""
     negative_prompt: Text = ""
     default_params: StyleParams = Field(default_factory=StyleParams)
-    lora_path: Identifier | None = None
+    lora_path: AdapterName | None = None
     lora_scale: float = Field(1.0, ge=-2.0, le=2.0)
     trigger_words: list[Annotated[str, StringConstraints(min_length=1, max_length=60)]] = Field(default_factory=list)
     pocket: StyleVariant | None = None
@@ -73,7 +71,10 @@ class StylePreset(BaseModel):
     @classmethod
     def _adapter_name(cls, path: Any) -> Any:
         """Older presets hold the path of a file; here an adapter has a name."""
-        return PurePosixPath(path).name.removesuffix(".safetensors") if isinstance(path, str) else path
+        if not isinstance(path, str):
+            return path
+        name = PurePosixPath(path).name
+        return PurePosixPath(name).stem if name.lower().endswith(".safetensors") else name
 
     @field_validator("prompt_template")
     @classmethod
@@ -147,37 +148,44 @@ class Styles:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._read_at = float("-inf")
-        self._styles: dict[str, StylePreset] = {}
-        self._problems: list[str] = []
+        # What was read of each file, by its mark: a style, or what is wrong with it.
+        self._known: dict[tuple[str, str | None], StylePreset | str] = {}
 
     async def all(self) -> tuple[list[StylePreset], list[str]]:
-        """The styles, and what is wrong with files that are no good."""
-        await self._refresh()
-        return list(self._styles.values()), self._problems
+        """The styles, and what is wrong with files that are no good. A file that changed is seen at once."""
+        styles, problems = await asyncio.to_thread(self._read)
+        return list(styles.values()), problems
 
     async def get(self, style_id: str) -> StylePreset:
         """The style of that id; `NotFound` names those there are."""
-        await self._refresh()
-        if style_id not in self._styles:
-            raise NotFound(f"There is no style {style_id!r}; there are {', '.join(self._styles)}.")
-        return self._styles[style_id]
-
-    async def _refresh(self) -> None:
-        """A file that was put there is seen within FRESH_S."""
-        if time.monotonic() - self._read_at >= FRESH_S:
-            self._styles, self._problems = await asyncio.to_thread(self._read)
-            self._read_at = time.monotonic()
+        styles, _ = await asyncio.to_thread(self._read)
+        if style_id not in styles:
+            raise NotFound(f"There is no style {style_id!r}; there are {', '.join(styles)}.")
+        return styles[style_id]
 
     def _read(self) -> tuple[dict[str, StylePreset], list[str]]:
         styles, problems = dict(shipped_styles()), []
-        for name in self._storage.list_objects(artefact_key(FOLDER)):
-            if not name.endswith((".yaml", ".yml")):
+        known: dict[tuple[str, str | None], StylePreset | str] = {}
+        owners: dict[str, str] = {}
+        for name, mark in self._storage.list_marks(artefact_key(FOLDER)).items():
+            if not name.lower().endswith((".yaml", ".yml")):
                 continue
-            try:
-                body = self._storage.get_object(artefact_key(f"{FOLDER}/{name}"))
-                style = parse_style(body.decode(), name)
-                styles[style.style_id] = style
-            except (InvalidInput, UnicodeDecodeError) as exc:
-                problems.append(exc.detail if isinstance(exc, InvalidInput) else f"{name} is not UTF-8.")
+            found = self._known.get((name, mark)) if mark is not None else None
+            known[name, mark] = found = found or self._read_one(name)
+            if isinstance(found, str):
+                problems.append(found)
+                continue
+            if other := owners.get(found.style_id):
+                problems.append(f"{other} and {name} are both the style {found.style_id!r}; {name} is used.")
+            owners[found.style_id] = name
+            styles[found.style_id] = found
+        self._known = known
         return styles, problems
+
+    def _read_one(self, name: str) -> StylePreset | str:
+        try:
+            return parse_style(self._storage.get_object(artefact_key(f"{FOLDER}/{name}")).decode(), name)
+        except UnicodeDecodeError:
+            return f"{name} is not UTF-8."
+        except (InvalidInput, NotFound) as exc:
+            return exc.detail

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from sagaforge.datasets.styles import StyleParams, StylePreset
 from sagaforge.deployments.diffusion import prompts
 from sagaforge.deployments.diffusion.image_bytes import Read
 from sagaforge.deployments.diffusion.spec import ImageSpec
-from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.pocket_prompt import has_chinese, left_out, pocket_prompt
 from sagaforge.functions.start_pictures import Size, Start, fit_note, from_base64, on_canvas, own_size, read_start
@@ -32,6 +31,7 @@ from sagaforge.image_schemas import (
     SIDE_MULTIPLE,
     ImageRequest,
 )
+from sagaforge.model_files import model_sha256
 from sagaforge.profiles import ImageProfile
 
 SHAPES = {"background": (3, 2), "character": (2, 3), "portrait": (2, 3)}
@@ -56,14 +56,14 @@ def plan(
     *,
     style: StylePreset | None,
     profile: ImageProfile,
-    adapters: Collection[str],
+    adapters: Mapping[str, str | None],
     idempotency_key: str | None,
     notes: tuple[str, ...] = (),
 ) -> list[Planned]:
     """The pictures of a request, fully resolved. Decodes what it starts from, which takes a while for large pictures.
 
     Args:
-        adapters: names of those there are; asked only about requests that name some.
+        adapters: names of those there are, with the hashes of those in `adapter_names`; asked only if there are such.
         notes: what was done to the request already.
 
     Raises:
@@ -86,6 +86,7 @@ def plan(
     prompt, of_style = prompts.without_adapters(style.resolve(asked, is_pocket=profile.is_pocket) if style else asked)
     negative = ", ".join(text for text in (request.negative_prompt, variant.negative_prompt if variant else "") if text)
     _check_words(prompt, negative)
+    wanted = _adapters(request, tagged + of_style, style, adapters)
     image, mask = None, None
     if start and read:
         image, mask = on_canvas(start, read, shown, (width, height), part or (width, height))
@@ -100,10 +101,12 @@ def plan(
         guidance_scale=_first(request.cfg_scale, params.cfg_scale, profile.guidance_scale),
         seed=0,
         scheduler=_first(request.scheduler, params.scheduler, profile.scheduler),
-        adapters=_adapters(request, tagged + of_style, style, adapters),
+        adapters=wanted,
         image=image,
         mask=mask,
         strength=_first(request.strength, DEFAULT_STRENGTH),
+        adapter_sha256={name: sha256 for name, _ in wanted if (sha256 := adapters[name]) is not None},
+        model_sha256=model_sha256(profile.model.source),
     )
     if spec.num_steps < 1:
         raise InvalidInput(f"A strength of {spec.strength} leaves none of {spec.steps} steps: raise strength or steps.")
@@ -112,6 +115,13 @@ def plan(
         one = replace(spec, seed=seed)
         planned.append(Planned(_image_id(one, shown, start, profile), one, shown, part, start, notes))
     return planned
+
+
+def adapter_names(request: ImageRequest, style: StylePreset | None, *, is_pocket: bool) -> set[str]:
+    """The adapters that a request and its style name. Raises `InvalidInput` for a prompt that names them wrongly."""
+    of_style = prompts.without_adapters(style.resolve("", is_pocket=is_pocket))[1] if style else []
+    named = {name for name, _ in (*prompts.without_adapters(request.prompt)[1], *of_style)}
+    return named | {one.name for one in request.lora} | ({style.lora_path} if style and style.lora_path else set())
 
 
 def painted(shown: Size, profile: ImageProfile) -> tuple[Size, Size | None]:
@@ -219,7 +229,9 @@ def _adapters(
 
 def _image_id(spec: ImageSpec, shown: Size, start: Start | None, profile: ImageProfile) -> str:
     decisive: dict[str, Any] = {**asdict(spec), "shown": shown, "rules": RULES}
-    decisive["model"] = model_sha256(profile.model.source) or profile.model.source
+    decisive["model"] = decisive.pop("model_sha256") or profile.model.source
+    if not spec.adapters:
+        del decisive["adapter_sha256"]
     # What was sent, and not what is made of it: what a mask protects comes from there.
     decisive["image"] = hashlib.sha256(start.image).hexdigest() if start else None
     decisive["mask"] = hashlib.sha256(start.mask).hexdigest() if start and start.mask else None

@@ -16,7 +16,7 @@ from sagaforge.deployments.diffusion.spec import ImageBackend, Made, Progress
 from sagaforge.errors import NotFound
 from sagaforge.functions.files import ServedFile
 from sagaforge.functions.finishing import finished, row_of
-from sagaforge.functions.image_plan import Planned, plan
+from sagaforge.functions.image_plan import Planned, adapter_names, plan
 from sagaforge.image_schemas import (
     GalleryImage,
     GeneratedImage,
@@ -147,7 +147,8 @@ async def list_image_models(*, studio: Studio) -> ImageModelList:
         scheduler=profile.scheduler,
         schedulers=list(get_args(SchedulerName)),
     )
-    return ImageModelList(models=[model], loras=await studio.adapters.names())
+    loras, problems = await studio.adapters.all()
+    return ImageModelList(models=[model], loras=loras, problems=problems)
 
 
 # --- one picture ----------------------------------------------------------------------------------------------------
@@ -157,14 +158,13 @@ async def _planned(
     request: ImageRequest, idempotency_key: str | None, studio: Studio, notes: tuple[str, ...]
 ) -> list[Planned]:
     style = await studio.styles.get(request.style_preset) if request.style_preset else None
-    words = request.prompt + (style.prompt_template + style.style_suffix if style else "")
-    needs_adapters = request.lora or (style is not None and style.lora_path) or "<" in words
+    wanted = adapter_names(request, style, is_pocket=studio.profile.is_pocket)
     return await asyncio.to_thread(
         plan,
         request,
         style=style,
         profile=studio.profile,
-        adapters=await studio.adapters.names() if needs_adapters else [],
+        adapters=await studio.adapters.hashed(wanted) if wanted else {},
         idempotency_key=idempotency_key,
         notes=notes,
     )

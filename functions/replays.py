@@ -16,12 +16,13 @@ from sagaforge.functions.images import Studio
 from sagaforge.functions.receipts import read_receipt
 from sagaforge.functions.start_pictures import Start, on_canvas, read_start
 from sagaforge.image_schemas import DEFAULT_STRENGTH, Receipt, ReplayAnswer
+from sagaforge.model_files import model_sha256
 
 
 async def replay(receipt: Receipt, *, studio: Studio) -> ReplayAnswer:
     """Make a picture again from its receipt, by the model that runs now. Raises `NotFound` for what it started from, or
     its adapters, if they are not here."""
-    planned = await _replanned(receipt, studio.gallery)
+    planned = await _replanned(receipt, studio)
     async with aclosing(studio.images.generate(planned.spec)) as events:
         async for event in events:
             if isinstance(event, Made):
@@ -31,13 +32,13 @@ async def replay(receipt: Receipt, *, studio: Studio) -> ReplayAnswer:
     raise AssertionError("a back end ends with its picture or raises")
 
 
-async def _replanned(receipt: Receipt, gallery: Gallery) -> Planned:
-    """What a receipt tells, to be painted again."""
+async def _replanned(receipt: Receipt, studio: Studio) -> Planned:
+    """What a receipt tells, to be painted again with the model and the adapters as they are now."""
     painted, shown = (receipt.painted_width, receipt.painted_height), (receipt.width, receipt.height)
     part = receipt.shown_part or painted
     if part[0] > painted[0] or part[1] > painted[1]:
         raise InvalidInput("shown_part is larger than what was painted: the receipt was changed.")
-    image, mask = await _input(receipt.image_sha256, gallery), await _input(receipt.mask_sha256, gallery)
+    image, mask = await _input(receipt.image_sha256, studio.gallery), await _input(receipt.mask_sha256, studio.gallery)
     start: Start | None = None
     prompt, negative = receipt.prompt, receipt.negative_prompt
     if receipt.rules == 1:
@@ -46,6 +47,8 @@ async def _replanned(receipt: Receipt, gallery: Gallery) -> Planned:
         start = Start(image, mask, receipt.fit or "crop")
         read = await asyncio.to_thread(read_start, start)
         image, mask = await asyncio.to_thread(on_canvas, start, read, shown, painted, part)
+    names = [one.name for one in receipt.adapters]
+    hashes = await studio.adapters.hashed(names) if names else {}
     spec = ImageSpec(
         prompt=prompt,
         negative_prompt=negative,
@@ -59,6 +62,8 @@ async def _replanned(receipt: Receipt, gallery: Gallery) -> Planned:
         image=image,
         mask=mask,
         strength=receipt.strength or DEFAULT_STRENGTH,
+        adapter_sha256={name: sha256 for name in names if (sha256 := hashes.get(name)) is not None},
+        model_sha256=await asyncio.to_thread(model_sha256, studio.profile.model.source),
     )
     return Planned(receipt.image_id, spec, shown, receipt.shown_part, start, tuple(receipt.notes))
 

@@ -120,5 +120,6 @@ async def test_a_picture_goes_where_its_adapter_is_loaded() -> None:
     client = ImageClient(handle)  # type: ignore[arg-type]
     await all_of(client.generate(SPEC))
     assert handle.asked == {"stream": True}
-    await all_of(client.generate(replace(SPEC, adapters=(("ink", 1.0), ("mara", 0.5)))))
-    assert handle.asked == {"stream": True, "multiplexed_model_id": "ink"}
+    contents = {"mara": "cd" * 32, "ink": "ab" * 32}
+    await all_of(client.generate(replace(SPEC, adapters=(("ink", 1.0), ("mara", 0.5)), adapter_sha256=contents)))
+    assert handle.asked == {"stream": True, "multiplexed_model_id": "ab" * 32}

@@ -137,7 +137,7 @@ def test_other_weights_paint_another_picture(tmp_path: Path) -> None:
         pocket = get_profile("pocket").image
         profile = replace(pocket, model=replace(pocket.model, source=str(folder)))
         request = ImageRequest(prompt="a harbour", seed=1)
-        ids += [one.image_id for one in plan(request, style=None, profile=profile, adapters=(), idempotency_key=None)]
+        ids += [one.image_id for one in plan(request, style=None, profile=profile, adapters={}, idempotency_key=None)]
     assert ids[0] == ids[2] != ids[1]
 
 

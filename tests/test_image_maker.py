@@ -28,8 +28,8 @@ from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.maker import ImageMaker
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageSpec, Made, Progress
-from sagaforge.deployments.diffusion.weights import model_sha256
 from sagaforge.errors import InvalidInput, NotFound, TooLarge, Unavailable, UnsupportedType
+from sagaforge.model_files import model_sha256
 from tests.test_adapters import lora_files
 from tests.test_diffusion_engine import picture
 from tests.tiny_diffusion import make_pipeline

@@ -111,8 +111,8 @@ print(json.dumps({
 HEAVY_PARTS = {
     "deployments": ("llm",),
     "deployments.diffusion": (
-        "adapter_files", "adapters", "batching", "conditioning", "devices", "engine", "loading", "maker", "pictures", "running",
-        "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",
+        "adapter_body", "adapter_files", "adapter_groups", "adapter_keys", "adapter_updates", "adapters", "batching", "conditioning", "devices",
+        "engine", "loading", "maker", "pictures", "running", "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",
     ),
     "training": ("muon", "reranker", "runs"),
     "training.pocket_llm": ("data", "export", "init", "score", "train"),

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from ray.serve.handle import DeploymentHandle
 
 from sagaforge.deployments import handles
-from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Progress
+from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Progress, first_content
 
 WHAT = "The image model"
 
@@ -23,9 +23,9 @@ class ImageClient:
     def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         """A replica that dies takes its pictures along: they are made again from the start, and come out the same."""
         handle = self._handle
-        if spec.adapters:
+        if (first := first_content(spec)) is not None:
             # Serve prefers a replica that has it loaded, and after a second takes any.
-            handle = handle.options(multiplexed_model_id=spec.adapters[0][0])
+            handle = handle.options(multiplexed_model_id=first)
         return handles.restarting(
             lambda: handles.stream(handle.generate, spec, WHAT), Progress(0, spec.num_steps), WHAT
         )

@@ -19,7 +19,8 @@ from sagaforge.deployments.diffusion.loading import load_pipeline
 from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
 from sagaforge.deployments.diffusion.shelf import AdapterShelf
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Made, Progress
-from sagaforge.deployments.diffusion.weights import model_sha256
+from sagaforge.errors import Unavailable
+from sagaforge.model_files import model_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ class ImageMaker:
     def __init__(self, model: ImageModel, limits: EngineLimits, fetch: Callable[[str], bytes]) -> None:
         self.name = model.model_id
         self._model = model
-        self._pipeline = load_pipeline(model)
+        # Before it is loaded: files that are replaced meanwhile make `is_current` false.
         self._sha256 = model_sha256(model.source)
+        self._pipeline = load_pipeline(model)
         self.shelf = AdapterShelf(self._read, fetch)
         self.engine = DiffusionEngine(self._pipeline, limits, is_compiled=model.compiled)
         self._thread = threading.Thread(target=self.engine.run_forever, name="diffusion-engine", daemon=True)
@@ -42,6 +44,8 @@ class ImageMaker:
 
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         """See `ImageBackend`."""
+        if spec.model_sha256 not in (None, self._sha256):
+            raise Unavailable("The image model's files were replaced, and are being loaded; try again in a moment.")
         request = await asyncio.to_thread(self._request, spec)
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -71,7 +75,7 @@ class ImageMaker:
             guidance_scale=spec.guidance_scale,
             seed=spec.seed,
             scheduler=spec.scheduler,
-            adapters=self.shelf.stack(spec.adapters),
+            adapters=self.shelf.stack(spec.adapters, spec.adapter_sha256),
             image=decode(spec.image) if spec.image is not None else None,
             mask=read_mask(spec.mask).image if spec.mask is not None else None,
             strength=spec.strength,
@@ -92,6 +96,10 @@ class ImageMaker:
 
     async def is_ready(self) -> bool:
         return self._thread.is_alive()
+
+    def is_current(self) -> bool:
+        """Whether the model's files are still those that were loaded. Blocks for as many stats as there are files."""
+        return model_sha256(self._model.source) == self._sha256
 
     def close(self) -> None:
         """Stop the engine; what it has not finished fails."""

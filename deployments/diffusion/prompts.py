@@ -8,6 +8,7 @@ makes it text. A bracket without its partner is text, and so are full-width ones
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from sagaforge.errors import InvalidInput
@@ -128,4 +129,4 @@ def _adapter(match: re.Match[str]) -> tuple[str, float]:
             f"The prompt holds {match.group()[:80]!r}; write an adapter as <lora:NAME:SCALE>, with a scale from"
             f" -{MAX_ADAPTER_SCALE:g} to {MAX_ADAPTER_SCALE:g}."
         )
-    return name, float(scale)
+    return unicodedata.normalize("NFC", name), float(scale)  # as adapters' files are listed

@@ -14,7 +14,7 @@ from ray import serve
 
 from sagaforge.datasets.adapter_store import AdapterStore
 from sagaforge.deployments.diffusion.config import MAX_RESIDENT, EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec
+from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, first_content
 from sagaforge.storage import Storage
 
 
@@ -33,17 +33,17 @@ class Diffusion:
         self._maker = ImageMaker(model, limits, AdapterStore(storage).read)
 
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
-        if spec.adapters:
-            await self._hold(spec.adapters[0][0])
+        if (first := first_content(spec)) is not None:
+            await asyncio.to_thread(self._maker.shelf.stack, spec.adapters, spec.adapter_sha256)
+            await self._hold(first)
         async with aclosing(self._maker.generate(spec)) as events:
             async for event in events:
                 yield event
 
     @serve.multiplexed(max_num_models_per_replica=MAX_RESIDENT)
-    async def _hold(self, adapter: str) -> str:
-        """Load an adapter; Serve notes that it is here, and sends those who want it this way."""
-        await asyncio.to_thread(self._maker.shelf.stack, ((adapter, 1.0),))
-        return adapter
+    async def _hold(self, content: str) -> str:
+        """Serve notes that this adapter is here, and sends those who want it this way."""
+        return content
 
     async def num_unfinished(self) -> int:
         """How many pictures are waiting or being made."""
@@ -52,3 +52,5 @@ class Diffusion:
     async def check_health(self) -> None:
         if not await self._maker.is_ready():
             raise RuntimeError("the diffusion engine's thread has ended")
+        if not await asyncio.to_thread(self._maker.is_current):
+            raise RuntimeError("the model's files were replaced: another replica has to load them")

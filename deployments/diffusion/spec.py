@@ -5,7 +5,7 @@ Every back end that makes pictures (the engine in a replica of ours, a ComfyUI s
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,7 +15,11 @@ from sagaforge.image_schemas import DEFAULT_STRENGTH, SchedulerName
 @dataclass(frozen=True)
 class ImageSpec:
     """One picture. Like `GenerationRequest`, but adapters are names with scales, and images are encoded (PNG, JPEG or
-    WebP). Prompts are written as `prompts.parse` reads them."""
+    WebP). Prompts are written as `prompts.parse` reads them.
+
+    adapter_sha256: the content that each adapter shall have, by name; model_sha256: the model's. What is left out is
+    taken as it is when the picture is made.
+    """
 
     prompt: str
     width: int
@@ -31,11 +35,18 @@ class ImageSpec:
     strength: float = DEFAULT_STRENGTH
     preview_every: int = 0
     deadline_s: float | None = None
+    adapter_sha256: Mapping[str, str] = field(default_factory=dict)
+    model_sha256: str | None = None
 
     @property
     def num_steps(self) -> int:
         """How many steps run: with an image only the last `strength` of them, as in diffusers."""
         return self.steps if self.image is None else min(int(self.steps * self.strength), self.steps)
+
+
+def first_content(spec: ImageSpec) -> str | None:
+    """The hash of the first adapter, by which Serve knows who has it loaded; None if there is none, or any will do."""
+    return spec.adapter_sha256.get(spec.adapters[0][0]) if spec.adapters else None
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
+from sagaforge.texts import REFUSED_IN_NAMES
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]
@@ -38,10 +41,23 @@ Steps = Annotated[int, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0.0, le=30.0)]
 
 
+def _adapter_name(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)
+    if name != name.strip() or name.startswith("."):
+        raise ValueError("an adapter's name does not begin or end with a space, nor begin with a dot")
+    if odd := REFUSED_IN_NAMES.search(name) or re.search(r"[/\\:<>]", name):
+        raise ValueError(f"an adapter's name does not hold {odd.group()!a}")
+    return name
+
+
+# The name of a file without its suffix. ":" divides it from a scale (`--lora NAME:SCALE`, `<lora:NAME:SCALE>`).
+AdapterName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_adapter_name)]
+
+
 class UsedLora(Shape):
     """An adapter by name, with how much of it."""
 
-    name: Identifier
+    name: AdapterName
     scale: float = Field(1.0, ge=-MAX_ADAPTER_SCALE, le=MAX_ADAPTER_SCALE)
 
 
@@ -110,7 +126,7 @@ class ImageRequest(Suggesting):
 class UsedAdapter(Shape):
     """An adapter as it was used."""
 
-    name: Identifier
+    name: AdapterName
     scale: float = Field(ge=-MAX_ADAPTER_SCALE, le=MAX_ADAPTER_SCALE)
     sha256: ShortText | None = None
     license: ShortText | None = None
@@ -311,3 +327,6 @@ class ImageModelSummary(Shape):
 class ImageModelList(Shape):
     models: list[ImageModelSummary]
     loras: list[str] = Field(description="adapters that there are, by name")
+    problems: list[str] = Field(
+        default_factory=list, description="files among the adapters that can't be used, and why"
+    )

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -33,6 +35,9 @@ REQUEST_TIMEOUT_S = 20
 # Lance's own defaults go on retrying for minutes; a turn would rather hear about it and be tried again.
 RETRY_TIMEOUT_S = 8
 MAX_RETRIES = 3
+HASHED_BYTES = 1024**2
+# File systems tell times in steps: a file may be written twice in one of them.
+SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -118,18 +123,16 @@ class Storage:
             return self._put_s3(key, data, if_absent) if self.is_s3 else self._put_local(key, data, if_absent)
 
     def get_object(self, key: str) -> bytes:
-        with storage_errors(f"reading {self.root}/{key}"):
-            if not self.is_s3:
-                try:
-                    return (Path(self.root) / key).read_bytes()
-                except FileNotFoundError:
-                    raise NotFound(f"there is no {key}") from None
-            bucket, full = self._locate(key)
-            client = self._s3()
-            try:
-                return client.get_object(Bucket=bucket, Key=full)["Body"].read()
-            except client.exceptions.NoSuchKey:
-                raise NotFound(f"there is no {key}") from None
+        with storage_errors(f"reading {self.root}/{key}"), self._opened(key) as body:
+            return body.read()
+
+    def sha256_object(self, key: str) -> str:
+        """The hash of an object's content, read in pieces. Raises NotFound."""
+        whole = hashlib.sha256()
+        with storage_errors(f"reading {self.root}/{key}"), self._opened(key) as body:
+            while piece := body.read(HASHED_BYTES):
+                whole.update(piece)
+        return whole.hexdigest()
 
     def delete_object(self, key: str) -> None:
         """Deletes an object; one that isn't there is no error."""
@@ -156,6 +159,40 @@ class Storage:
                 .paginate(Bucket=bucket, Prefix=prefix, Delimiter="/", StartAfter=prefix + after)
             )
             return [item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", [])]
+
+    def list_marks(self, folder: str) -> dict[str, str | None]:
+        """Files directly in `folder`, sorted, each with a mark: the same mark, the same content. None: it has just been
+        written, and a mark would say nothing."""
+        with storage_errors(f"listing {self.root}/{folder}"):
+            if not self.is_s3:
+                try:
+                    with os.scandir(Path(self.root) / folder) as entries:
+                        files = [one for one in entries if one.is_file() and not one.name.startswith(".")]
+                        return {one.name: file_mark(one.stat()) for one in sorted(files, key=lambda one: one.name)}
+                except FileNotFoundError:
+                    return {}
+            bucket, prefix = self._locate(folder.rstrip("/") + "/")
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            return {
+                item["Key"].removeprefix(prefix): f"{item['ETag']} {item['Size']} {item['LastModified']}"
+                for page in pages
+                for item in page.get("Contents", [])
+                if item["Key"] != prefix
+            }
+
+    def _opened(self, key: str) -> Any:
+        """A context that has an object's content to read from. Raises NotFound."""
+        if not self.is_s3:
+            try:
+                return (Path(self.root) / key).open("rb")
+            except FileNotFoundError:
+                raise NotFound(f"there is no {key}") from None
+        bucket, full = self._locate(key)
+        client = self._s3()
+        try:
+            return closing(client.get_object(Bucket=bucket, Key=full)["Body"])
+        except client.exceptions.NoSuchKey:
+            raise NotFound(f"there is no {key}") from None
 
     def _put_local(self, key: str, data: bytes, if_absent: bool) -> bool:
         path = Path(self.root) / key
@@ -228,6 +265,14 @@ def artefact_key(name: str) -> str:
     if bad or not parts or any(part.startswith(".") for part in parts):
         raise InvalidInput(f"{name!r} is no artefact name: use plain names separated by '/'")
     return f"artefacts/{name}"
+
+
+def file_mark(stat: os.stat_result) -> str | None:
+    """A mark of a local file that changes when its content does, even if its time is put back; None while that can't be
+    told, in the first two seconds."""
+    if time.time_ns() - stat.st_ctime_ns < SETTLED_NS:
+        return None
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 @contextmanager

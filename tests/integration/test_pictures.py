@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import threading
@@ -69,15 +70,9 @@ def test_a_replay_is_the_same_picture(bundle: Bundle) -> None:
 
 def test_an_adapter_changes_the_picture_and_stays_loaded(bundle: Bundle) -> None:
     """In peft's layout, for one attention of the pocket model."""
-    rng = np.random.default_rng(1)
-    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_v"
-    weights = {
-        f"{name}.lora_A.weight": rng.normal(size=(4, 128)).astype(np.float32),
-        f"{name}.lora_B.weight": rng.normal(size=(128, 4)).astype(np.float32),
-    }
     folder = bundle.storage / "artefacts" / "adapters"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "swirl.safetensors").write_bytes(save(weights))
+    (folder / "swirl.safetensors").write_bytes(adapter(1))
     plain = file_of(bundle, paint(bundle, seed=11))
     for _ in range(2):
         answer = paint(bundle, seed=11, lora=[{"name": "swirl", "scale": 1.0}])
@@ -86,6 +81,34 @@ def test_an_adapter_changes_the_picture_and_stays_loaded(bundle: Bundle) -> None
     (folder / "broken.safetensors").write_bytes(b"no such file")
     response = httpx.post(f"{bundle.url}/t2i/generate", json={**PROMPT, "lora": ["broken"]}, timeout=WAKING_S)
     assert response.status_code == 415
+
+
+def test_an_adapter_that_is_replaced_is_another_picture_by_the_same_replica(bundle: Bundle) -> None:
+    """Under a name with Han characters and a space, which goes through Serve, the receipt and the PNG."""
+    name, folder = "水墨 style", bundle.storage / "artefacts" / "adapters"
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for seed in (1, 2, 1):
+        (folder / f"{name}.SAFETENSORS").write_bytes(adapter(seed))
+        answers.append(paint(bundle, seed=12, lora=[name]))
+    used = [one["metadata"]["loras"][0] for one in answers]
+    assert [one["sha256"] for one in used] == [hashlib.sha256(adapter(seed)).hexdigest() for seed in (1, 2, 1)]
+    assert {one["name"] for one in used} == {name}
+    assert answers[0]["image_id"] == answers[2]["image_id"] != answers[1]["image_id"]
+    first, second = (file_of(bundle, answer) for answer in answers[:2])
+    assert np.abs(pixels(first) - pixels(second)).max() > 8
+    assert read_receipt(first).adapters[0].name == name
+
+
+def adapter(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_v"
+    return save(
+        {
+            f"{name}.lora_A.weight": rng.normal(size=(4, 128)).astype(np.float32),
+            f"{name}.lora_B.weight": rng.normal(size=(128, 4)).astype(np.float32),
+        }
+    )
 
 
 def test_openais_client_gets_pictures(bundle: Bundle) -> None:

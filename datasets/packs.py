@@ -15,7 +15,9 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
-from sagaforge.datasets.readers import decode_text, load_yaml, read_pdf
+from sagaforge.datasets.encodings import codec_name
+from sagaforge.datasets.pdf import read_pdf
+from sagaforge.datasets.readers import decode_text, load_yaml
 from sagaforge.datasets.text import Language, detect_language
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
 from sagaforge.schemas import Identifier
@@ -111,8 +113,8 @@ class Pack:
     style: dict[str, Any] = field(default_factory=dict)
 
 
-def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = None) -> Pack:
-    """The pack in an uploaded file, by its extension.
+def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = None, encoding: str | None = None) -> Pack:
+    """The pack in an uploaded file, by its extension. `encoding` is that of names and texts which are no UTF-8.
 
     Raises `UnsupportedType`, `TooLarge` or `InvalidInput`; each message names the file at fault and what to do.
     """
@@ -123,13 +125,17 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
         raise UnsupportedType(
             f"{name[:80] or 'The file'!r} can't be read as a world. Upload one of {', '.join(UPLOAD_SUFFIXES)}."
         )
+    encoding = None if encoding is None else codec_name(encoding)
     if suffix == ".zip":
-        files = read_zip(name, file, limits)
+        files = read_zip(name, file, limits, encoding)
     elif suffix == ".pdf":
+        if encoding is not None:
+            raise InvalidInput("encoding: a PDF tells its own; leave the field out.")
         files = {name: read_pdf(name, read_bounded(name, file, limits.max_upload_bytes), limits).encode()}
     else:
         files = {name: read_bounded(name, file, limits.max_upload_bytes)}
-    pack = _assemble(PurePosixPath(name).stem, files, limits)
+    texts = {path: decode_text(path, data, encoding) for path, data in files.items()}
+    pack = _assemble(PurePosixPath(name).stem, texts, limits)
     num_chars = sum(len(document.text) for document in pack.documents)
     if num_chars > limits.max_text_chars:
         raise TooLarge(
@@ -139,23 +145,21 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
     return pack
 
 
-def _assemble(stem: str, files: dict[str, bytes], limits: UploadLimits) -> Pack:
+def _assemble(stem: str, texts: dict[str, str], limits: UploadLimits) -> Pack:
     documents: list[Document] = []
     characters: dict[str, Character] = {}
     scenes: dict[str, Scene] = {}
     style: dict[str, Any] = {}
-    for path, data in files.items():
+    for path, text in texts.items():
         lowered = path.lower().replace(".yml", ".yaml")
         if lowered == "characters.yaml":
-            characters = _entries(path, data, "characters", Character, "name", limits)
+            characters = _entries(path, text, "characters", Character, "name", limits)
         elif lowered == "scenes.yaml":
-            scenes = _entries(path, data, "scenes", Scene, "title", limits)
+            scenes = _entries(path, text, "scenes", Scene, "title", limits)
         elif lowered == "style.toml":
-            style = _style(path, data, limits)
-        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")):
-            text = decode_text(path, data)
-            if text.strip():
-                documents.append(Document(path, text))
+            style = _style(path, text, limits)
+        elif lowered.endswith((*TEXT_SUFFIXES, ".pdf")) and text.strip():
+            documents.append(Document(path, text))
     if not documents and not characters and not scenes:
         raise InvalidInput(f"There is no lore in {stem!r}: a pack holds {PACK_FILES}, and at least one with text.")
     documents.sort(key=lambda document: document.source)
@@ -174,10 +178,10 @@ EntryT = TypeVar("EntryT", Character, Scene)
 
 
 def _entries(
-    path: str, data: bytes, key: str, model: type[EntryT], name_field: str, limits: UploadLimits
+    path: str, text: str, key: str, model: type[EntryT], name_field: str, limits: UploadLimits
 ) -> dict[str, EntryT]:
     """`{key: {id: {...}}}`, `{key: [{id, ...}]}`, or either without the outer key."""
-    raw = load_yaml(path, decode_text(path, data), limits)
+    raw = load_yaml(path, text, limits)
     if raw is None:
         return {}
     if isinstance(raw, dict) and key in raw:
@@ -234,8 +238,7 @@ def _invalid(path: str, entry_id: str, exc: ValidationError) -> InvalidInput:
     return InvalidInput(f"{path}: {where}: {first['msg']}.")
 
 
-def _style(path: str, data: bytes, limits: UploadLimits) -> dict[str, Any]:
-    text = decode_text(path, data)
+def _style(path: str, text: str, limits: UploadLimits) -> dict[str, Any]:
     if len(text) > limits.max_yaml_chars:
         raise TooLarge(f"{path}: longer than {limits.max_yaml_chars:,} characters.")
     try:

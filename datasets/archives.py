@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from sagaforge.datasets.zip_names import decode_names, marked_name, raw_name
+from sagaforge.datasets.file_names import decode_names, marked_name, raw_name
 from sagaforge.errors import InvalidInput, SagaForgeError, TooLarge, UnsupportedType
 
 MIB = 1024**2
@@ -66,7 +66,7 @@ def read_zip(name: str, file: BinaryIO, limits: UploadLimits, encoding: str | No
     """The members a pack may have, by their path inside it; a single top folder is taken off.
 
     Images are passed over (later features read them); whatever else is unknown is refused by name. Names that don't
-    say their encoding are in `encoding`, or in the one that is found (`zip_names`).
+    say their encoding are in `encoding`, or in the one that is found (`file_names`).
     """
     file.seek(0, io.SEEK_END)
     num_bytes = file.tell()

@@ -30,6 +30,9 @@ NO_FILE_ENCODINGS = ("idna", "punycode", "raw_unicode_escape", "undefined", "uni
 ESCAPED = ("hz", "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_3", "iso2022_jp_ext",
            "iso2022_kr", "utf_7", "utf-7")  # fmt: skip
 ESCAPE = re.compile(rb"~\{|\x1b[$(]|\x0e|\+[A-Za-z0-9+/]{3,}")
+# Together these hold what is written in Latin, Cyrillic and CJK, and no large part of Unicode's Han.
+COMMON_SETS = ("gb2312", "big5", "shift_jis", "euc_kr", "cp1252")
+FOREIGN_RUN = re.compile("[^\x00-\x7f]+")
 C1_CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 SAMPLE_BYTES = 100_000
 SHOWN_CHARS = 16
@@ -126,7 +129,7 @@ def _unread(name: str, data: bytes, exc: UnicodeDecodeError) -> str:
             "Repair it there and save it as UTF-8."
         )
     sample = data[:SAMPLE_BYTES]
-    return f"{name}: not valid UTF-8 at byte {exc.start} (line {line}). {_remedy(_utf16(sample) or _likely(sample))}"
+    return f"{name}: not valid UTF-8 at byte {exc.start} (line {line}). {_remedy(_utf16(sample) + _likely(sample))}"
 
 
 def _line(data: bytes, at: int) -> int:
@@ -141,23 +144,14 @@ def _remedy(readings: list[tuple[str, str]]) -> str:
 
 
 def _utf16(data: bytes) -> list[tuple[str, str]]:
-    """UTF-16 and UTF-32 without a mark: nearly all of it letters, or ASCII, which no other encoding looks like."""
-    readings = []
+    """UTF-16 or UTF-32 without a mark: nearly all of its characters are in one common set, which chance doesn't do."""
     for codec, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         text = data[: len(data) // width * width].decode(codec, "replace")
-        good = sum(32 <= ord(c) < 127 or c in "\r\n\t" or _is_common(c) for c in text)
-        if text and good >= 0.95 * len(text):
-            readings.append((codec, text))
-    return readings[:1]
-
-
-def _is_common(character: str) -> bool:
-    """Letters and punctuation of CJK, of Latin and Cyrillic."""
-    return (
-        "\u4e00" <= character < "\ua000" or "\u3000" <= character < "\u3100" or "\uac00" <= character < "\ud7a4"
-        or "\uff00" <= character < "\uff60" or "\u00a0" <= character < "\u0180" or "\u0400" <= character < "\u0460"
-        or "\u2010" <= character < "\u2027"
-    )  # fmt: skip
+        written = "".join(c for c in text if c >= " " or c in "\r\n\t")
+        num_common = max(len(written.encode(common, "ignore").decode(common)) for common in COMMON_SETS)
+        if num_common >= max(0.95 * len(text), 1):
+            return [(codec, text)]
+    return []
 
 
 def _likely(data: bytes) -> list[tuple[str, str]]:
@@ -183,15 +177,13 @@ def _escaped(data: bytes) -> str | None:
 
 def _once(text: str) -> str | None:
     """The text before its UTF-8 was read as Windows-1252 and encoded again; `None` unless all of it was."""
-    runs = re.findall(r"[^\x00-\x7f]+", text)
-    if len(runs) < MIN_TWICE or not all("\xc2" <= run[0] <= "\xf4" for run in runs):
-        return None
     try:
-        for run in runs:
-            _bytes_of(run).decode("utf-8")
-        return re.sub(r"[^\x00-\x7f]+", lambda match: _bytes_of(match[0]).decode("utf-8"), text[:SAMPLE_BYTES])
+        num_runs = sum(bool(_bytes_of(run[0]).decode("utf-8")) for run in FOREIGN_RUN.finditer(text))
     except UnicodeError:
         return None
+    if num_runs < MIN_TWICE:
+        return None
+    return FOREIGN_RUN.sub(lambda run: _bytes_of(run[0]).decode("utf-8", "ignore"), text[: 10 * SHOWN_CHARS])
 
 
 def _bytes_of(run: str) -> bytes:
@@ -202,6 +194,7 @@ def _bytes_of(run: str) -> bytes:
 def _foreign(text: str) -> str:
     """The first few characters from where a text leaves ASCII, on one line and without controls."""
     start = next((i for i, c in enumerate(text) if c > "\x7f"), 0)
-    start = text.rfind(" ", max(0, start - 8), start) + 1 or start
+    before = text[max(0, start - SHOWN_CHARS // 2) : start]
+    start -= len(before) - max(map(before.rfind, " \n")) - 1  # from the word's beginning
     shown = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text[start : start + SHOWN_CHARS])
     return " ".join(shown.split())

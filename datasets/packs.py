@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
 from sagaforge.datasets.encodings import codec_name
+from sagaforge.datasets.file_names import sent_name
 from sagaforge.datasets.pdf import read_pdf
 from sagaforge.datasets.readers import decode_text, load_yaml
 from sagaforge.datasets.text import Language, detect_language
@@ -28,6 +29,7 @@ TEXT_SUFFIXES = (".md", ".txt")
 UPLOAD_SUFFIXES = (".zip", ".txt", ".md", ".pdf")
 PACK_FILES = "characters.yaml, scenes.yaml, lorebook.md, style.toml and further .md or .txt files"
 MAX_FIELD_CHARS = 20_000
+NAME_SAMPLE_BYTES = 64 * 1024  # of a text, to find what encoding its name is in
 
 Text = str | int | float
 Detail = Text | list[Text] | dict[str, Text | list[Text]]
@@ -119,13 +121,15 @@ def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = Non
     Raises `UnsupportedType`, `TooLarge` or `InvalidInput`; each message names the file at fault and what to do.
     """
     limits = limits or UploadLimits()
-    name = PurePosixPath(filename.replace("\\", "/")).name
+    encoding = None if encoding is None else codec_name(encoding)
+    sample = file.read(NAME_SAMPLE_BYTES).decode("utf-8", "ignore")
+    file.seek(0)
+    name = PurePosixPath(sent_name(filename, encoding, sample).replace("\\", "/")).name
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in UPLOAD_SUFFIXES:
         raise UnsupportedType(
             f"{name[:80] or 'The file'!r} can't be read as a world. Upload one of {', '.join(UPLOAD_SUFFIXES)}."
         )
-    encoding = None if encoding is None else codec_name(encoding)
     if suffix == ".zip":
         files = read_zip(name, file, limits, encoding)
     elif suffix == ".pdf":

@@ -15,7 +15,7 @@ from sagaforge.datasets.readers import CONTROLS
 from sagaforge.errors import InvalidInput, SagaForgeError, TooLarge
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument, PdfiumError, PdfPage
+    from pypdfium2 import PdfDocument, PdfPage
 
 SHOWN_PAGES = 8
 
@@ -34,7 +34,7 @@ def read_pdf(name: str, data: bytes, limits: UploadLimits) -> str:
     try:
         document = pypdfium2.PdfDocument(data)  # with an empty password, which is none
     except pypdfium2.PdfiumError as exc:
-        raise InvalidInput(f"{name}: {_unopened(exc)}") from exc
+        raise InvalidInput(f"{name}: {_unopened(data, exc.err_code)}") from exc
     try:
         with closing(document):
             return _text(name, document, limits)
@@ -44,14 +44,16 @@ def read_pdf(name: str, data: bytes, limits: UploadLimits) -> str:
         raise InvalidInput(f"{name}: the PDF can't be read ({exc}); export it again.") from exc
 
 
-def _unopened(exc: PdfiumError) -> str:
+def _unopened(data: bytes, error: int) -> str:
     import pypdfium2.raw as pdfium
 
-    if exc.err_code == pdfium.FPDF_ERR_SUCCESS:  # opened, and then nothing to show
+    # A document without pages opens, and leaves the error of another one standing.
+    if document := pdfium.FPDF_LoadMemDocument64(data, len(data), None):
+        pdfium.FPDF_CloseDocument(document)
         return "the PDF has no pages; export it again."
-    if exc.err_code == pdfium.FPDF_ERR_PASSWORD:
+    if error == pdfium.FPDF_ERR_PASSWORD:
         return "the PDF asks for a password; save it without one."
-    if exc.err_code == pdfium.FPDF_ERR_SECURITY:
+    if error == pdfium.FPDF_ERR_SECURITY:
         return "the PDF is encrypted for certain readers; save it without encryption."
     return "the PDF can't be read; export it again."
 
@@ -69,7 +71,7 @@ def _text(name: str, document: PdfDocument, limits: UploadLimits) -> str:
             raise TooLarge(f"{name}: reading took over {limits.max_pdf_seconds:.0f} s; upload its text instead.")
         with closing(document[number - 1]) as page:
             text, is_known = _page_text(page)
-            has_pictures = has_pictures or (not text.strip() and any(True for _ in page.get_objects(max_depth=3)))
+            has_pictures = has_pictures or (not text.strip() and _is_drawn_on(page))
         num_chars += len(text)
         if num_chars > limits.max_text_chars:
             raise TooLarge(f"{name}: more than {limits.max_text_chars:,} characters; split it.")
@@ -83,6 +85,12 @@ def _text(name: str, document: PdfDocument, limits: UploadLimits) -> str:
         what = "only pictures of text; recognise it first (OCR)" if has_pictures else "nothing on its pages"
         raise InvalidInput(f"{name}: the PDF holds {what}, or upload the text.")
     return text
+
+
+def _is_drawn_on(page: PdfPage) -> bool:
+    import pypdfium2.raw as pdfium
+
+    return any(item.type != pdfium.FPDF_PAGEOBJ_TEXT for item in page.get_objects(max_depth=3))
 
 
 def _page_text(page: PdfPage) -> tuple[str, bool]:

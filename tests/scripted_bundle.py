@@ -95,6 +95,7 @@ class Bundle:
         self.requests: list[tuple[str | None, dict[str, Any]]] = []  # (idempotency key, body) of each turn request
         self.turns: dict[str, dict[str, Any]] = {}  # committed, by key
         self.uploads: list[dict[str, Any]] = []
+        self.encodings: list[str | None] = []
         self.authorization: list[str | None] = []
         self.readiness: Response | None = None
         self.has_story = False
@@ -137,9 +138,14 @@ class Bundle:
 
         @app.post("/rag/upload")
         async def upload(
-            file: UploadFile, world_id: str = Form(), overwrite: bool = Form(False), license: str | None = Form(None)
+            file: UploadFile,
+            world_id: str = Form(),
+            overwrite: bool = Form(False),
+            license: str | None = Form(None),
+            encoding: str | None = Form(None),
         ) -> Any:
             data = await file.read()
+            self.encodings.append(encoding)
             self.uploads.append({"name": file.filename, "data": data, "overwrite": overwrite, "license": license})
             if world_id == "harbour" and not overwrite:
                 return problem(409, "conflict", "harbour is there already.")

@@ -1,8 +1,8 @@
-"""Names in a zip that say nothing of their encoding: found by what is there, or else asked for.
+"""Names of files that say nothing of their encoding: found by what is there, or else asked for.
 
-A name is marked as UTF-8 by a flag or an extra field, or it is bytes of whatever code page the packing machine had. The
-bytes of one name fit many code pages, so all unmarked names are read together, and a reading is taken only where no
-other could be meant.
+A name in a zip is marked as UTF-8 by a flag or an extra field, or it is bytes of whatever code page the packing machine
+had. The bytes of one name fit many code pages, so all unmarked names are read together, and a reading is taken only
+where no other could be meant.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sagaforge.errors import InvalidInput
 
 UTF8_FLAG = 0x800
 UNICODE_PATH_FIELD = 0x7075
-# Two code pages of one family differ in a few signs; a name that holds one of them is not decided by a detector.
-VARIANTS = {
-    "big5hkscs": ("cp950", "big5"),
-    "cp932": ("shift_jis",),
-    "gb18030": ("gb2312",),
-    "euc_jis_2004": ("euc_jp",),
+# Those of one family differ in a few signs; a name that holds one of them is not decided by a detector.
+FAMILIES = {
+    "gb18030": ("gb18030", "gb2312"),
+    "big5hkscs": ("cp950", "big5", "big5hkscs"),
+    "cp932": ("cp932", "shift_jis"),
+    "euc_jis_2004": ("euc_jp", "euc_jis_2004"),
 }
 # Tried on 40,000 archives in nine code pages: on fewer bytes, or with less of a margin, the detector is wrong at times.
 MIN_BYTES = 16
@@ -40,6 +40,9 @@ Names = tuple[str, ...]
 CJK = re.compile(rf"[{HAN}\u3040-\u30ff\uac00-\ud7a3]")
 CJK_PAIR = re.compile(rf"(?=([{HAN}\u3040-\u30ff\uac00-\ud7a3]{{2}}))")
 WORD = re.compile(r"[^\W\d_]+")
+WESTERN_SIGNS = frozenset("¡¿«»°§©®·")
+# Of bytes read as latin-1: three accented letters in a row, or two without another letter beside them.
+NO_LATIN_WORD = re.compile(r"[^\x00-\x7f]{3}|(?<![A-Za-z])[^\x00-\x7f]{2}(?![A-Za-z])")
 CJK_PAGES = CODE_PAGES[:5]
 LETTERS = ("Lu", "Ll", "Lo", "Mn", "Mc", "Nd")
 PUNCTUATION = frozenset("「」『』《》〈〉（）【】〔〕、。，：；！？・·ー—–…～“”‘’々〇　")
@@ -95,6 +98,17 @@ def decode_names(archive: str, raws: list[bytes], encoding: str | None, texts: s
     else:
         decoded = iter(())
     return [next(decoded) if name is None else name for name in names]
+
+
+def sent_name(filename: str, encoding: str | None, texts: str) -> str:
+    """The name of an uploaded file: readers of forms take bytes that are no UTF-8 for latin-1."""
+    if filename.isascii() or (raw := filename.encode("latin-1", "ignore")).decode("latin-1") != filename:
+        return filename
+    letters = "".join(c for c in filename if c not in WESTERN_SIGNS)
+    is_latin = _reads_well(letters) and not NO_LATIN_WORD.search(letters)
+    if is_latin or _decoded([raw], "utf-8") or not any(map(_reads_well, sum(_readings([raw]), ()))):
+        return filename
+    return decode_names("The upload", [raw], encoding, texts)[0]
 
 
 def _utf8(raw: bytes) -> str | None:
@@ -182,7 +196,7 @@ def _readings(raws: list[bytes]) -> dict[Names, tuple[str, float]]:
     confidences = {str(guess["encoding"]): guess["confidence"] for guess in found}
     readings: dict[Names, tuple[str, float]] = {}
     for page in CODE_PAGES:
-        for codec in (*VARIANTS.get(page, ()), page):
+        for codec in FAMILIES.get(page, (page,)):
             names = tuple(_decoded(raws, codec))
             if len(names) < len(raws):
                 continue
@@ -231,6 +245,7 @@ def _is_astral(character: str) -> bool:
 
 def _is_western(name: str) -> bool:
     """Whether accents are all that lies outside ASCII, on no more than half of a word's letters."""
+    name = unicodedata.normalize("NFC", name)
     words = [word for word in WORD.findall(name) if not word.isascii()]
     return all(c.isascii() or _script(c) == "LATIN" for c in name) and all(
         2 * sum(map(str.isascii, word)) >= len(word) for word in words

@@ -48,6 +48,7 @@ class UploadLimits:
     max_entries: int = 2000
     max_pdf_pages: int = 2000
     max_pdf_seconds: float = 60.0
+    max_pdf_bytes: int = 1024 * MIB  # of memory; 300 pages of text take 30 MiB
 
 
 def read_bounded(name: str, file: BinaryIO, limit: int) -> bytes:

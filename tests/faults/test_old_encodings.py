@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import unicodedata
+import zlib
 from collections import Counter
 from typing import Any
 
 import pypdf
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sagaforge.datasets.packs import Pack, read_upload
-from sagaforge.errors import InvalidInput
+from sagaforge.datasets.packs import Pack, UploadLimits, read_upload
+from sagaforge.errors import InvalidInput, TooLarge
 from tests.faults.encoded_files import (
     ENGLISH,
     HANS,
@@ -176,6 +177,23 @@ def test_a_western_name_stays_as_it_is(name: str) -> None:
     assert read(LORE, name).documents[0].source == name
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    encoding=st.sampled_from([encoding for encoding in NAMES if encoding != "utf-8"]),
+    draw=st.data(),
+    lore=st.booleans(),
+)
+def test_names_of_any_words_are_right_or_refused(encoding: str, draw: st.DataObject, lore: bool) -> None:
+    words = draw.draw(st.lists(st.sampled_from(NAMES[encoding]), min_size=1, max_size=12), label="words")
+    names = sorted({f"{first}{second}.md" for first, second in zip(words, [*words[1:], ""], strict=True)})
+    texts = (" ".join(words) if lore else ENGLISH).encode()
+    data = zip_of(*(Entry(name.encode(encoding), texts) for name in names))
+    try:
+        assert sources(data) == names
+    except InvalidInput:
+        assert sources(data, encoding) == names
+
+
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 OLD = [
@@ -244,6 +262,7 @@ def test_a_pdf_takes_no_encoding() -> None:
     assert refusal(pages_of(simple_font(""), line(b"x")), "lore.pdf", "gbk").startswith("encoding:")
 
 
+@settings(max_examples=300, deadline=None)  # the detector's models are loaded by the first refusal
 @given(
     text=st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Cn", "Co")), min_size=1),
     encoding=st.sampled_from(sorted({encoding for encoding, _, _ in OLD} | {"utf-8", "utf-8-sig", "utf-16", "cp437"})),
@@ -382,6 +401,30 @@ PICTURE = b"/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceRGB/Bi
 )
 def test_a_pdf_without_text_is_told_apart(data: bytes, words: str) -> None:
     assert words in refusal(data, "lore.pdf")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"/X Do /X Do",  # itself, twice in each
+        zlib.compress(b" " * 300_000_000),
+        zlib.compress(b"BT /F1 1 Tf " + b"(aaaaaaaaaaaaaaaaaaaa) Tj " * 300_000 + b"ET"),
+    ],
+)
+def test_a_pdf_that_eats_memory_is_stopped(form: bytes) -> None:
+    kind = b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 3 0 R>>/Font<</F1 4 0 R>>>>"
+    packed = b"" if form.startswith(b"/X") else b"/Filter/FlateDecode"
+    data = pages_of([stream(form, kind + packed), *simple_font("")], b"/I Do")
+    with pytest.raises(TooLarge, match="200 MiB"):
+        read_upload("lore.pdf", io.BytesIO(data), UploadLimits(max_pdf_bytes=200 * 1024**2))
+
+
+def test_a_pdf_has_so_many_seconds_and_pages() -> None:
+    data = pages_of(simple_font(""), *[line(b"The lamp.")] * 3)
+    with pytest.raises(TooLarge, match="took over"):
+        read_upload("lore.pdf", io.BytesIO(data), UploadLimits(max_pdf_seconds=0.001))
+    with pytest.raises(TooLarge, match="more than 2 pages"):
+        read_upload("lore.pdf", io.BytesIO(data), UploadLimits(max_pdf_pages=2))
 
 
 # --- the field --------------------------------------------------------------------------------------------------------

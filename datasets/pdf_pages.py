@@ -69,6 +69,7 @@ def _is_drawn_on(page: pypdfium2.PdfPage) -> bool:
 
 if __name__ == "__main__":
     max_pages, max_chars, max_bytes, max_seconds = map(int, sys.argv[1:])
-    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)  # the worker's own limit holds here too
+    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes if soft < 0 else min(max_bytes, soft), hard))
     resource.setrlimit(resource.RLIMIT_CPU, (max_seconds, max_seconds))  # where the one that waits is killed first
     json.dump(read(sys.stdin.buffer.read(), max_pages, max_chars), sys.stdout)

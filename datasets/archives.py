@@ -6,15 +6,18 @@ ever written to a disk.
 
 from __future__ import annotations
 
+import codecs
 import io
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from sagaforge.datasets.file_names import decode_names, marked_name, raw_name
 from sagaforge.errors import InvalidInput, SagaForgeError, TooLarge, UnsupportedType
 
 MIB = 1024**2
@@ -24,6 +27,7 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar",
 YAML_NAMES = ("characters.yaml", "characters.yml", "scenes.yaml", "scenes.yml")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ENCRYPTED_FLAG = 0x1
+MAX_SAMPLE_CHARS = 200_000  # of the texts inside, to find what encoding the names are in
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class UploadLimits:
     max_entries: int = 2000
     max_pdf_pages: int = 2000
     max_pdf_seconds: float = 60.0
+    max_pdf_bytes: int = 1024 * MIB  # of memory; 300 pages of text take 30 MiB
 
 
 def read_bounded(name: str, file: BinaryIO, limit: int) -> bytes:
@@ -58,10 +63,11 @@ def read_bounded(name: str, file: BinaryIO, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def read_zip(name: str, file: BinaryIO, limits: UploadLimits) -> dict[str, bytes]:
+def read_zip(name: str, file: BinaryIO, limits: UploadLimits, encoding: str | None = None) -> dict[str, bytes]:
     """The members a pack may have, by their path inside it; a single top folder is taken off.
 
-    Images are passed over (later features read them); whatever else is unknown is refused by name.
+    Images are passed over (later features read them); whatever else is unknown is refused by name. Names that don't
+    say their encoding are in `encoding`, or in the one that is found (`file_names`).
     """
     file.seek(0, io.SEEK_END)
     num_bytes = file.tell()
@@ -73,9 +79,11 @@ def read_zip(name: str, file: BinaryIO, limits: UploadLimits) -> dict[str, bytes
     file.seek(0)
     try:
         with zipfile.ZipFile(file) as archive:
-            return _read_members(name, archive, limits)
+            return _read_members(name, archive, limits, encoding)
     except SagaForgeError:
         raise
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(f"{name}: a file's name is marked as UTF-8 and is none; rename it and pack again.") from exc
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OSError, NotImplementedError,
             RuntimeError, OverflowError, LookupError) as exc:  # fmt: skip
         # Whatever a damaged archive provokes in zipfile; its own messages name offsets, which help nobody.
@@ -99,23 +107,23 @@ def _declared_entries(file: BinaryIO, num_bytes: int) -> int:
     return max(declared, 0) if declared != 0xFFFF else central_bytes // 46
 
 
-def _read_members(name: str, archive: zipfile.ZipFile, limits: UploadLimits) -> dict[str, bytes]:
+def _read_members(name: str, archive: zipfile.ZipFile, limits: UploadLimits, encoding: str | None) -> dict[str, bytes]:
     infos = archive.infolist()
     if len(infos) > limits.max_files:
         raise TooLarge(f"{name}: more than {limits.max_files} files. Remove what is not lore.")
-    members = [(info, _safe_path(name, info, limits)) for info in infos if not _is_litter(info.filename)]
-    files = [(info, path) for info, path in members if not info.is_dir()]
+    infos = [info for info in infos if not _is_litter(info.filename)]
+    paths = _paths(name, archive, infos, limits, encoding)
+    files = [(info, path) for info, path in zip(infos, paths, strict=True) if not info.is_dir()]
     if not files:
         raise InvalidInput(f"{name}: the zip holds no files.")
-    top = _single_top([path for _, path in files])
     contents: dict[str, bytes] = {}
     seen: set[str] = set()
     total = 0
-    for info, full_path in files:
-        path = full_path.removeprefix(top)
-        if path.casefold() in seen:
+    for info, path in files:
+        key = unicodedata.normalize("NFC", path).casefold()  # macOS takes accents off their letters
+        if key in seen:
             raise InvalidInput(f"{name}: {path!r} is in the zip twice; remove one.")
-        seen.add(path.casefold())
+        seen.add(key)
         suffix = PurePosixPath(path).suffix.lower()
         if suffix in ARCHIVE_SUFFIXES:
             raise InvalidInput(f"{name}: {path!r} is an archive inside the archive; put its files in directly.")
@@ -158,10 +166,49 @@ def _read_member(
     return b"".join(pieces)
 
 
-def _safe_path(name: str, info: zipfile.ZipInfo, limits: UploadLimits) -> str:
-    """The member's path, or an error: nothing here is extracted, but a path becomes a source that others show."""
-    # orig_filename: zipfile cuts a name at its first NUL and so shows another one than other readers do.
-    path = info.orig_filename
+def _paths(
+    name: str, archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], limits: UploadLimits, encoding: str | None
+) -> list[str]:
+    """The checked path of each entry, less a single top folder: its name is not kept, so it needs no encoding."""
+    raws = [raw_name(info) for info in infos]
+    top = _single_top([raw for raw, info in zip(raws, infos, strict=True) if not info.is_dir()])
+    if top.isascii() and infos and top:
+        _safe_path(name, infos[0], top.decode("ascii"), limits)
+    marked = [marked_name(info) for info in infos]
+    unmarked = [raw.removeprefix(top) for raw, path in zip(raws, marked, strict=True) if path is None]
+    is_asked = encoding is None and not all(map(bytes.isascii, unmarked))
+    found = iter(decode_names(name, unmarked, encoding, _sample_texts(archive, infos) if is_asked else ""))
+    paths = []
+    for info, path in zip(infos, marked, strict=True):
+        if path is None:
+            path = next(found)
+        elif top and "/" in path:
+            path = path.split("/", 1)[1]
+        paths.append(_safe_path(name, info, path, limits) if path or not info.is_dir() else path)
+    return paths
+
+
+def _sample_texts(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> str:
+    """The beginnings of the UTF-8 texts inside."""
+    texts: list[str] = []
+    for info in infos:
+        if info.flag_bits & ENCRYPTED_FLAG or not info.filename.lower().endswith(MEMBER_SUFFIXES):
+            continue
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            continue
+        with archive.open(info) as member:
+            data = member.read(READ_BYTES)
+        try:
+            texts.append(codecs.getincrementaldecoder("utf-8")().decode(data))
+        except UnicodeDecodeError:
+            continue
+        if sum(map(len, texts)) >= MAX_SAMPLE_CHARS:
+            break
+    return "\n".join(texts)
+
+
+def _safe_path(name: str, info: zipfile.ZipInfo, path: str, limits: UploadLimits) -> str:
+    """The path, or an error: nothing here is extracted, but a path becomes a source that others show."""
     shown = path[:60].encode("unicode_escape").decode()
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in path):
         raise InvalidInput(f"{name}: the name {shown!r} holds control characters; rename the file.")
@@ -182,6 +229,6 @@ def _is_litter(path: str) -> bool:
     return path.startswith("__MACOSX/") or PurePosixPath(path).name in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-def _single_top(paths: list[str]) -> str:
-    tops = {path.split("/", 1)[0] + "/" for path in paths if "/" in path}
-    return tops.pop() if len(tops) == 1 and all("/" in path for path in paths) else ""
+def _single_top(paths: list[bytes]) -> bytes:
+    tops = {path.split(b"/", 1)[0] + b"/" for path in paths if b"/" in path}
+    return tops.pop() if len(tops) == 1 and all(b"/" in path for path in paths) else b""

@@ -15,8 +15,11 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from sagaforge.datasets.archives import UploadLimits, read_bounded, read_zip
+from sagaforge.datasets.encodings import codec_name
+from sagaforge.datasets.file_names import sent_name
 from sagaforge.datasets.pack_entries import Character, Scene, read_entries
-from sagaforge.datasets.readers import decode_text, read_pdf
+from sagaforge.datasets.pdf import read_pdf
+from sagaforge.datasets.readers import decode_text
 from sagaforge.datasets.sections import document_title
 from sagaforge.datasets.text import Language, detect_language
 from sagaforge.errors import InvalidInput, TooLarge, UnsupportedType
@@ -27,6 +30,7 @@ __all__ = ["Character", "Document", "Pack", "Scene", "UploadLimits", "read_uploa
 TEXT_SUFFIXES = (".md", ".txt")
 UPLOAD_SUFFIXES = (".zip", ".txt", ".md", ".pdf")
 PACK_FILES = "characters.yaml, scenes.yaml, lorebook.md, style.toml and further .md or .txt files"
+NAME_SAMPLE_BYTES = 64 * 1024  # of a text, to find what encoding its name is in
 # Of [visual_style]: what stands in prompts.
 STYLE_TEXTS = ("style_preset", "base_prompt", "prompt_suffix", "lighting", "negative_prompt")
 
@@ -51,25 +55,31 @@ class Pack:
     style: dict[str, Any] = field(default_factory=dict)
 
 
-def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = None) -> Pack:
-    """The pack in an uploaded file, by its extension.
+def read_upload(filename: str, file: BinaryIO, limits: UploadLimits | None = None, encoding: str | None = None) -> Pack:
+    """The pack in an uploaded file, by its extension. `encoding` is that of names and texts which are no UTF-8.
 
     Raises `UnsupportedType`, `TooLarge` or `InvalidInput`; each message names the file at fault and what to do.
     """
     limits = limits or UploadLimits()
-    name = check_name(PurePosixPath(filename.replace("\\", "/")).name or filename, "the name of the file")
+    encoding = None if encoding is None else codec_name(encoding)
+    sample = file.read(NAME_SAMPLE_BYTES).decode("utf-8", "ignore")
+    file.seek(0)
+    sent = sent_name(filename, encoding, sample)
+    name = check_name(PurePosixPath(sent.replace("\\", "/")).name or sent, "the name of the file")
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in UPLOAD_SUFFIXES:
         raise UnsupportedType(
             f"{name[:80] or 'The file'!r} can't be read as a world. Upload one of {', '.join(UPLOAD_SUFFIXES)}."
         )
     if suffix == ".zip":
-        files = read_zip(name, file, limits)
+        files = read_zip(name, file, limits, encoding)
     elif suffix == ".pdf":
+        if encoding is not None:
+            raise InvalidInput("encoding: a PDF tells its own; leave the field out.")
         files = {name: read_pdf(name, read_bounded(name, file, limits.max_upload_bytes), limits).encode()}
     else:
         files = {name: read_bounded(name, file, limits.max_upload_bytes)}
-    texts = {path: decode_text(path, data) for path, data in files.items()}
+    texts = {path: decode_text(path, data, encoding) for path, data in files.items()}
     pack = _assemble(PurePosixPath(name).stem, texts, limits)
     num_chars = sum(len(document.text) for document in pack.documents)
     if num_chars > limits.max_text_chars:

@@ -28,7 +28,14 @@ class Ingestion(Protocol):
     """Ingestion as functions see it."""
 
     async def run(
-        self, name: str, file: BinaryIO, *, world_id: str, license: str | None, overwrite: bool
+        self,
+        name: str,
+        file: BinaryIO,
+        *,
+        world_id: str,
+        license: str | None,
+        overwrite: bool,
+        encoding: str | None = None,
     ) -> UploadResponse:
         """Read, chunk, embed, store and publish one upload.
 
@@ -55,11 +62,18 @@ class TaskIngestion:
         self._deadline_s = deadline_s
 
     async def run(
-        self, name: str, file: BinaryIO, *, world_id: str, license: str | None, overwrite: bool
+        self,
+        name: str,
+        file: BinaryIO,
+        *,
+        world_id: str,
+        license: str | None,
+        overwrite: bool,
+        encoding: str | None = None,
     ) -> UploadResponse:
         blob = await asyncio.to_thread(lambda: ray.put(file.read()))
         task = _ingest.remote(
-            self._storage, self._embedder, self._memory_bytes, blob, name, world_id, license, overwrite
+            self._storage, self._embedder, self._memory_bytes, blob, name, world_id, license, overwrite, encoding
         )
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -100,6 +114,7 @@ def _ingest(
     world_id: str,
     license: str | None,
     overwrite: bool,
+    encoding: str | None,
 ) -> UploadResponse:
     os.nice(NICENESS)
     from sagaforge.datasets.embedder import load_embedder
@@ -109,7 +124,7 @@ def _ingest(
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, hard))
-    pack = read_upload(name, BytesIO(blob))
+    pack = read_upload(name, BytesIO(blob), encoding=encoding)
 
     async def store() -> UploadResponse:
         return await ingest(

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from sagaforge.datasets.encodings import codec_name
 from sagaforge.datasets.sessions import SessionStore
 from sagaforge.datasets.worlds import World, WorldStore
 from sagaforge.deployments.ingestion import Ingestion
@@ -54,6 +55,14 @@ class Upload(Shape):
         description="SPDX id of its licence, for example CC-BY-SA-4.0",
     )
     overwrite: bool = Field(False, description="publish a new version where the world exists already")
+    encoding: str | None = Field(
+        None, max_length=40, description="encoding of names and texts that are not UTF-8, for example gb18030 or big5"
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return None if value is None else codec_name(value)
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,12 @@ async def delete_world(request: WorldRef, *, worlds: WorldStore) -> DeletedWorld
 
 async def upload(request: Upload, *, file: UploadedFile, ingestion: Ingestion) -> UploadResponse:
     return await ingestion.run(
-        file.name, file.file, world_id=request.world_id, license=request.license, overwrite=request.overwrite
+        file.name,
+        file.file,
+        world_id=request.world_id,
+        license=request.license,
+        overwrite=request.overwrite,
+        encoding=request.encoding,
     )
 
 

@@ -211,10 +211,19 @@ class FakeIngestion:
     def __init__(self) -> None:
         self.uploads: list[tuple[str, bytes, str, str | None, bool]] = []
         self.error: Exception | None = None
+        self.encoding: str | None = None
 
     async def run(
-        self, name: str, file: BinaryIO, *, world_id: str, license: str | None, overwrite: bool
+        self,
+        name: str,
+        file: BinaryIO,
+        *,
+        world_id: str,
+        license: str | None,
+        overwrite: bool,
+        encoding: str | None = None,
     ) -> UploadResponse:
+        self.encoding = encoding
         self.uploads.append((name, file.read(), world_id, license, overwrite))
         if self.error is not None:
             raise self.error

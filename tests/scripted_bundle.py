@@ -95,6 +95,7 @@ class Bundle:
         self.requests: list[tuple[str | None, dict[str, Any]]] = []  # (idempotency key, body) of each turn request
         self.turns: dict[str, dict[str, Any]] = {}  # committed, by key
         self.uploads: list[dict[str, Any]] = []
+        self.encodings: list[str | None] = []
         self.authorization: list[str | None] = []
         self.queries: list[dict[str, str]] = []  # of each request for a world or a chunk
         self.deleted: list[str] = []
@@ -153,9 +154,14 @@ class Bundle:
 
         @app.post("/rag/upload")
         async def upload(
-            file: UploadFile, world_id: str = Form(), overwrite: bool = Form(False), license: str | None = Form(None)
+            file: UploadFile,
+            world_id: str = Form(),
+            overwrite: bool = Form(False),
+            license: str | None = Form(None),
+            encoding: str | None = Form(None),
         ) -> Any:
             data = await file.read()
+            self.encodings.append(encoding)
             self.uploads.append({"name": file.filename, "data": data, "overwrite": overwrite, "license": license})
             if world_id == "harbour" and not overwrite:
                 return problem(409, "conflict", "harbour is there already.")

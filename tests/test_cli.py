@@ -66,6 +66,13 @@ def test_a_file_goes_as_it_is(bundle: Bundle, folder: Path) -> None:
     assert bundle.uploads[0] == {"name": "lorebook.md", "data": b"# Lore\n", "overwrite": True, "license": None}
 
 
+def test_the_encoding_goes_with_the_file(bundle: Bundle, folder: Path) -> None:
+    upload = ("world", "upload", str(folder / "lorebook.md"), "--id", "mine")
+    holodeck(*upload, "--encoding", "gb18030")
+    holodeck(*upload)
+    assert bundle.encodings[-2:] == ["gb18030", None]
+
+
 def test_a_world_that_is_there_needs_overwrite(bundle: Bundle, folder: Path) -> None:
     result = holodeck("world", "upload", str(folder), "--id", "harbour", expect=1)
     assert "E_CONFLICT" in result.stderr

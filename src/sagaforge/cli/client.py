@@ -116,11 +116,20 @@ class Client:
         return self._request(RetrieveResponse, "POST", "/rag/retrieve", json=request_body(request))
 
     def upload(
-        self, file: BinaryIO, *, filename: str, world_id: str, license: str | None, overwrite: bool
+        self,
+        file: BinaryIO,
+        *,
+        filename: str,
+        world_id: str,
+        license: str | None,
+        overwrite: bool,
+        encoding: str | None = None,
     ) -> UploadResponse:
         form = {"world_id": world_id, "overwrite": "true" if overwrite else "false"}
         if license is not None:
             form["license"] = license
+        if encoding is not None:
+            form["encoding"] = encoding
         return self._request(
             UploadResponse,
             "POST",

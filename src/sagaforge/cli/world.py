@@ -32,6 +32,7 @@ def upload(
     world_id: Annotated[str, typer.Option("--id", help="The world's id: letters, digits, and _ . - between them.")],
     license: Annotated[str | None, typer.Option(help="An SPDX id (CC-BY-SA-4.0), Fair-Use or Custom.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Make a new version of a world that is there already.")] = False,
+    encoding: Annotated[str | None, typer.Option(help="Of names and texts that are not UTF-8: gb18030, big5.")] = None,
     url: Url = DEFAULT_URL,
     as_json: JsonFlag = False,
 ) -> None:
@@ -44,7 +45,12 @@ def upload(
         try:
             counting = _CountingReader(file, on_read)
             uploaded = client.upload(
-                counting, filename=filename, world_id=world_id, license=license, overwrite=overwrite
+                counting,
+                filename=filename,
+                world_id=world_id,
+                license=license,
+                overwrite=overwrite,
+                encoding=encoding,
             )
         except CliError as error:
             if error.code == "E_CONFLICT" and not overwrite:

@@ -25,6 +25,7 @@ import httpx
 import yaml
 
 from sagaforge.app import EXPOSURE_CHECKED, make_storage
+from sagaforge.cli import terminal
 from sagaforge.errors import InvalidInput, SagaForgeError
 from sagaforge.profiles import get_profile
 from sagaforge.settings import Settings, load_settings
@@ -69,6 +70,7 @@ HAPROXY_PORTS = (
 
 
 def main() -> int:
+    terminal.prepare()
     try:
         settings = load_settings()
         settings.check_exposure()
@@ -82,7 +84,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = Path(tempfile.gettempdir()) / f"sagaforge-{settings.port}.log"
-    with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("w+") as log:
+    with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("wb") as log:
         config = write_config(source, settings, Path(folder))
         print(f"Starting SagaForge, profile {settings.profile}; about a minute. Log: {log_path}", flush=True)
         process = subprocess.Popen(
@@ -99,7 +101,7 @@ def main() -> int:
 def read_config(path: Path) -> dict[str, Any]:
     """What the Serve config file holds; `InvalidInput` when it can't be read. Serve itself checks the rest."""
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise InvalidInput(f"Can't read the Serve config file {path} (SAGAFORGE_SERVE_CONFIG): {exc}") from exc
     if not isinstance(config, dict):
@@ -230,7 +232,7 @@ def ready_message(settings: Settings) -> str:
 
 
 def _tail(path: Path) -> str:
-    with path.open(errors="replace") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         return "".join(deque(lines, maxlen=TAIL_LINES))
 
 

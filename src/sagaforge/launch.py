@@ -47,6 +47,9 @@ PROCESS_ENVIRONMENT = {
     # gRPC between replicas, their code on their main loop, and so on: a turn's hops to them cost a third less.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_LOG_TO_STDERR": "1",
+    # This machine is the whole cluster. With 0, Ray takes it for loopback's address, on every system, and its processes
+    # listen for each other there instead of on all interfaces.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 # HAProxy in place of Serve's own proxy, where the package is (Linux). Its files and ports belong to one bundle.
 HAPROXY_ENVIRONMENT = {
@@ -172,11 +175,11 @@ def _watch(process: subprocess.Popen[bytes], settings: Settings, log_path: Path)
 
 def _wait_until_ready(process: subprocess.Popen[bytes], settings: Settings) -> bool:
     """Poll /readyz; print what is waited for whenever that changes."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     started, told = time.monotonic(), ""
     while process.poll() is None and time.monotonic() - started < READY_TIMEOUT_S:
         try:
-            answer = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=10)
+            answer = httpx.get(f"{url_of(host, settings.port)}/readyz", timeout=10)
             if answer.status_code == 200:
                 return True
             waiting = answer.json().get("detail", "") if "problem" in answer.headers.get("content-type", "") else ""
@@ -220,8 +223,12 @@ def _ray_token() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def ready_message(settings: Settings) -> str:
-    url = f"http://{settings.host}:{settings.port}"
+    url = url_of(settings.host, settings.port)
     return (
         f"\nSagaForge is ready on {url}\n"
         "  play        .venv/bin/holodeck play lantern_reach    (or neo_taipei, in Chinese)\n"

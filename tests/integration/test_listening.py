@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Iterator
 
 import psutil
@@ -26,16 +25,20 @@ def processes(bundle: Bundle) -> Iterator[tuple[psutil.Process, dict[str, str]]]
             yield process, environment
 
 
+def is_local(ip: str) -> bool:
+    address = ipaddress.ip_address(ip)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def test_nothing_listens_beyond_loopback_but_the_documented_ports(bundle: Bundle) -> None:
     documented: set[int] = set()
     local, beyond = set(), set()
     for process, environment in processes(bundle):
         documented |= {int(environment[name]) for name in OPEN if name in environment}
-        for one in process.net_connections("inet"):
-            is_bound = one.status == psutil.CONN_LISTEN if one.type == socket.SOCK_STREAM else not one.raddr
-            if is_bound and one.laddr:
-                is_local = ipaddress.ip_address(one.laddr.ip).is_loopback
-                (local if is_local else beyond).add((process.name(), one.laddr.ip, one.laddr.port))
+        for one in process.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN:
+                found = local if is_local(one.laddr.ip) else beyond
+                found.add((process.name(), one.laddr.ip, one.laddr.port))
     assert len(local) > 10, "the bundle's processes were not found"
     assert any(port == int(bundle.url.rpartition(":")[2]) for _, _, port in local)
     assert {(name, ip, port) for name, ip, port in beyond if port not in documented} == set()

@@ -229,6 +229,16 @@ def test_json_holds_no_half_characters() -> None:
     assert json.loads(line)["path"].encode() == b"a\\udcff\\.png"
 
 
+def test_a_code_from_a_server_is_harmless_too(bundle: tuple[OddBundle, ScriptedImages]) -> None:
+    bundle[0].script = [problem(422, "odd\x1b[2J", "detail")]
+    result = run("ascii", "play", "harbour", script="hello\n")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.output
+    assert r"E_ODD\x1b[2J" in result.stderr
+    edges = {cell_len(line) for line in result.stderr.splitlines() if line.startswith(("+", "|"))}
+    assert len(edges) == 1  # the frame stands
+
+
 @pytest.mark.parametrize("control", ["\x1b]0;title\x07", "\x9b2J", "\u2066", "\u202e", "\x08", "\x85", "\u2028", "\r"])
 def test_details_of_errors_are_harmless(bundle: tuple[OddBundle, ScriptedImages], control: str) -> None:
     bundle[0].script = [problem(422, "invalid_input", f"bad{control}detail")]

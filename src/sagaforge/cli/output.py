@@ -68,8 +68,8 @@ class Output:
             write_line(json_line(envelope))
             return
         parts = [Text(clean(error.message))]
-        parts += [Text(f"→ {clean(action)}", style="cyan") for action in error.actions]
-        title = f"{envelope.failed_stage}: {error.code}"
+        parts += [Text(clean(f"→ {action}"), style="cyan") for action in error.actions]
+        title = clean(f"{envelope.failed_stage}: {error.code}")
         self.errors.print(Panel(Group(*parts), title=Text(title), title_align="left", border_style="red", expand=False))
 
     @contextmanager

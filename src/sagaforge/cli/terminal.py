@@ -26,7 +26,8 @@ _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def prepare() -> None:
-    """Make the standard streams take any text: what their encoding lacks is written, and read, as an escape."""
+    """Make the standard streams take any text: what their encoding lacks is written, and read, as an escape.
+    COLUMNS that make no sense are left out, or bounded."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):  # None where the shell closed it
             stream.reconfigure(errors=errors)

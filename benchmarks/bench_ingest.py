@@ -1,16 +1,20 @@
-"""How long a 10,000-chunk world takes to upload, and to upload again with one section in a hundred changed.
+"""How long a 10,000-chunk world takes to upload, and to upload again with one section in a hundred changed; and how
+long uploads of 60 bytes take.
 
     python benchmarks/bench_ingest.py                 # three rounds; medians on stdout, JSON in benchmarks/results/
     python benchmarks/bench_ingest.py --chunks 2000 --rounds 1
+    python benchmarks/bench_ingest.py --rounds 0      # the small uploads alone
 
 Everything an upload does after its bytes have arrived is in the time: reading the zip, chunking, comparing, embedding
-on the CPU, writing and indexing on the local disk. Searches of the finished world are timed too.
+on the CPU, writing and indexing on the local disk. Searches of the finished world are timed too. Small uploads go
+through the bundle's own ingestion, its worker process included, without HTTP.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import random
@@ -20,6 +24,8 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+
+import psutil
 
 from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.ingest import ingest
@@ -114,15 +120,53 @@ async def one_round(num_chunks: int) -> dict[str, float]:
     return times
 
 
+async def small_uploads(num_uploads: int) -> dict[str, float]:
+    """Medians of uploads of 60 bytes: new worlds, repeated ones, and files that are refused; what the worker costs."""
+    import ray
+
+    from sagaforge.deployments.ingestion import WarmIngestion
+    from sagaforge.errors import SagaForgeError
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as folder:
+        ingestion = WarmIngestion(Storage(folder), "pocket-embedder", memory_bytes=2 * 1024**3, deadline_s=300)
+
+        async def seconds(number: int, content: bytes) -> float:
+            started = time.perf_counter()
+            with contextlib.suppress(SagaForgeError):
+                await ingestion.run(
+                    "small.md", io.BytesIO(content), world_id=f"small-{number}", license=None, overwrite=False
+                )
+            return time.perf_counter() - started
+
+        text = b"# Ferry\n\nThe ferry bell of Sallow Weir was cast from brass.\n"
+        refused = b"\xff\x00" * 30
+        times = {"small_first_s": await seconds(0, text)}
+        numbers = range(1, num_uploads + 1)
+        times["small_new_s"] = statistics.median([await seconds(number, text) for number in numbers])
+        times["small_same_s"] = statistics.median([await seconds(number, text) for number in numbers])
+        times["small_refused_s"] = statistics.median([await seconds(number, refused) for number in numbers])
+        worker = await ingestion._ready.get()
+        process = psutil.Process(await worker.warm.remote())
+        times["worker_rss_mib"] = process.memory_info().rss / 1024**2
+        times["worker_uss_mib"] = process.memory_full_info().uss / 1024**2
+        times["worker_idle_cpu"] = process.cpu_percent(interval=5.0) / 100
+        ray.shutdown()
+    return {name: round(value, 3) for name, value in times.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", type=int, default=20, help="small uploads of each kind")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/ingest.json"))
     arguments = parser.parse_args()
     rounds = [asyncio.run(one_round(arguments.chunks)) for _ in range(arguments.rounds)]
-    medians = {name: round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]}
-    medians["reupload_ratio"] = round(medians["reupload_s"] / medians["upload_s"], 3)
+    medians = {name: round(statistics.median(each[name] for each in rounds), 3) for name in (rounds or [{}])[0]}
+    if rounds:
+        medians["reupload_ratio"] = round(medians["reupload_s"] / medians["upload_s"], 3)
+    medians |= asyncio.run(small_uploads(arguments.small))
     medians["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps({"medians": medians, "rounds": rounds}, indent=2) + "\n", encoding="utf-8")

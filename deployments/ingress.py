@@ -21,7 +21,7 @@ from sagaforge.deployments.diffusion.client import ImageClient
 from sagaforge.deployments.diffusion.comfyui import ComfyUI
 from sagaforge.deployments.diffusion.fallback import OrderedBackends
 from sagaforge.deployments.diffusion.spec import ImageBackend
-from sagaforge.deployments.ingestion import TaskIngestion
+from sagaforge.deployments.ingestion import WarmIngestion
 from sagaforge.deployments.llm_client import LLMClient
 from sagaforge.deployments.retrieval import RetrievalClient
 from sagaforge.functions.catalog import Services
@@ -35,6 +35,8 @@ from sagaforge.storage import Storage
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 5.0
+# At an update, the replica that this one replaces still has a warm ingestion worker of its own for about so long.
+WARM_AFTER_S = 8.0
 
 
 @serve.deployment(name="ingress")
@@ -56,6 +58,12 @@ class Ingress:
         self._settings = settings
         self._llm = llm
         self._retrieval = RetrievalClient(retrieval)
+        self._ingestion = WarmIngestion(
+            storage,
+            profile.embedder,
+            memory_bytes=settings.upload_memory_bytes,
+            deadline_s=settings.upload_deadline_s,
+        )
         self._services = Services(
             settings=settings,
             profile=profile,
@@ -63,12 +71,7 @@ class Ingress:
             retrieval=self._retrieval,
             worlds=WorldStore(storage, get_writer(storage, "library")),
             sessions=SessionStore(storage, get_writer(storage, "play")),
-            ingestion=TaskIngestion(
-                storage,
-                profile.embedder,
-                memory_bytes=settings.upload_memory_bytes,
-                deadline_s=settings.upload_deadline_s,
-            ),
+            ingestion=self._ingestion,
             studio=Studio(
                 images=image_backend(settings, diffusion),
                 gallery=Gallery(storage, get_writer(storage, "play")),
@@ -78,11 +81,13 @@ class Ingress:
             ),
         )
         self._samples: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         if self._settings.load_samples:
             loading = load_samples(worlds=self._services.worlds, ingestion=self._services.ingestion)
             self._samples = asyncio.create_task(loading)
+        self._warming = asyncio.create_task(self._ingestion.keep_warm(WARM_AFTER_S))
         return build_http_app(self._settings, self._services, self._readiness)
 
     async def _readiness(self) -> dict[str, str | None]:

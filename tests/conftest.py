@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Before anything imports Ray. Else a call of a test's leftover handle, on a thread of its own, starts a cluster while the
 # next test starts its own, and that one fails. What needs a cluster here asks for it.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+# As launch.py does: who connects to a bundle's Ray must take loopback's address for this machine's, too.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 TESTS_DIR = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "gpu")

@@ -27,7 +27,7 @@ def app_of(house: House, readiness: Any = all_ready) -> FastAPI:
 
 def client_of(app: FastAPI, *, address: str = "127.0.0.1", **options: Any) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app=app, client=(address, 5000), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://bundle", **options)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", **options)
 
 
 def check_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fastapi.responses import Response
 
-from sagaforge.cli.output import clean
+from sagaforge.cli.terminal import clean
 from sagaforge.cli.world import pack
 from tests.scripted_bundle import LIGHT, TIDE, Bundle, document, holodeck, problem, serving
 
@@ -234,7 +234,7 @@ def test_a_misused_command_line(args: tuple[str, ...]) -> None:
 
 
 def test_text_of_a_world_cannot_drive_the_terminal() -> None:
-    assert clean("a\x1b[2J\x07b\r\n\u202ec\x9b") == "a[2Jb\nc"
+    assert clean("a\x1b[2J\x07b\r\n\u202ec\x9b") == r"a\x1b[2J\x07b" + "\n" + r"\u202ec\x9b"
 
 
 def test_importing_the_command_line_stays_light() -> None:

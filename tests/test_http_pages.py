@@ -36,7 +36,8 @@ async def test_a_file_that_is_known_is_not_sent_again(client: httpx.AsyncClient)
     assert (await client.get("/gallery", headers={"If-None-Match": '"another"'})).status_code == 200
 
 
-async def test_the_root_leads_to_the_gallery(client: httpx.AsyncClient) -> None:
+async def test_the_root_leads_to_the_gallery(open_client: Any) -> None:
+    client, _ = await open_client(api_key=KEY)  # with a key, any name may be the bundle's
     response = await client.get("/", headers={"Host": "elsewhere.example"})
     assert (response.status_code, response.headers["location"]) == (307, "/gallery")
 

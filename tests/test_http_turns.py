@@ -107,7 +107,7 @@ async def hang_up(app: FastAPI, path: str, body: dict[str, Any], *, after: bytes
         if after in received:
             has_come.set()
 
-    headers = [(b"content-type", b"application/json"), (b"idempotency-key", b"k1"), (b"host", b"bundle")]
+    headers = [(b"content-type", b"application/json"), (b"idempotency-key", b"k1"), (b"host", b"localhost")]
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
         "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",

@@ -286,7 +286,7 @@ async def test_openais_request_is_ours(client: httpx.AsyncClient) -> None:
     assert picture.size == (256, 512)
     answer = (await client.post("/v1/images/generations", json={**body, "response_format": "url"})).json()
     url = answer["data"][0]["url"]
-    assert url.startswith("http://bundle/images/")
+    assert url.startswith("http://localhost/images/")
     assert (await client.get(url)).status_code == 200
     for wrong in ({"size": "100x100"}, {"size": "big"}, {"size": "9999x9999"}, {"n": 0}):
         check_problem(await client.post("/v1/images/generations", json={**body, **wrong}), 422, "invalid_input")

@@ -142,6 +142,10 @@ def test_the_ready_message_says_what_to_type_next() -> None:
     assert (ROOT / "datasets" / "samples" / words[2]).is_dir()
 
 
+def test_an_ipv6_address_is_told_as_urls_have_it() -> None:
+    assert "ready on http://[::1]:8123\n" in launch.ready_message(load_settings(host="::1", port=8123))
+
+
 def test_a_failed_deployment_is_told_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's dashboard, in the form of its answer of 2.60 (it asks for Ray's token)."""
     (tmp_path / "token").write_text("a-token\n")

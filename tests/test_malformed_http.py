@@ -77,7 +77,7 @@ class Got:
 
 async def send(app: FastAPI, sent: Sent) -> Got:
     path, _, query = sent.path.partition("?")
-    headers = {"host": "bundle", "content-length": str(len(sent.body)), **sent.headers}
+    headers = {"host": "localhost", "content-length": str(len(sent.body)), **sent.headers}
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": sent.method, "scheme": "http",
         "path": unquote(path), "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",

@@ -11,6 +11,7 @@
     │   └── InFlight            409  in_flight          the same idempotency key is being worked on
     ├── TooLarge                413  too_large
     ├── UnsupportedType         415  unsupported_type
+    ├── Misdirected             421  misdirected        under a host name that is not the bundle's
     ├── KeyReused               422  idempotency_key_reused
     ├── ModelAnswerInvalid  502  model_answer_invalid    the language model said nothing that can be shown
     ├── Overloaded              429  overloaded         back-pressure: try again after retry_after_s
@@ -72,6 +73,10 @@ class TooLarge(SagaForgeError):
 
 class UnsupportedType(SagaForgeError):
     status, code, title = 415, "unsupported_type", "Unsupported type"
+
+
+class Misdirected(SagaForgeError):
+    status, code, title = 421, "misdirected", "Misdirected request"
 
 
 class KeyReused(SagaForgeError):

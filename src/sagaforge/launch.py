@@ -25,6 +25,7 @@ import httpx
 import yaml
 
 from sagaforge.app import EXPOSURE_CHECKED, make_storage
+from sagaforge.cli import terminal
 from sagaforge.errors import InvalidInput, SagaForgeError
 from sagaforge.profiles import get_profile
 from sagaforge.settings import Settings, load_settings
@@ -46,6 +47,9 @@ PROCESS_ENVIRONMENT = {
     # gRPC between replicas, their code on their main loop, and so on: a turn's hops to them cost a third less.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_LOG_TO_STDERR": "1",
+    # This machine is the whole cluster. With 0, Ray takes it for loopback's address, on every system, and its processes
+    # listen for each other there instead of on all interfaces.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 # HAProxy in place of Serve's own proxy, where the package is (Linux). Its files and ports belong to one bundle.
 HAPROXY_ENVIRONMENT = {
@@ -69,6 +73,7 @@ HAPROXY_PORTS = (
 
 
 def main() -> int:
+    terminal.prepare()
     try:
         settings = load_settings()
         settings.check_exposure()
@@ -82,7 +87,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = Path(tempfile.gettempdir()) / f"sagaforge-{settings.port}.log"
-    with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("w+") as log:
+    with tempfile.TemporaryDirectory(prefix="sagaforge-") as folder, log_path.open("wb") as log:
         config = write_config(source, settings, Path(folder))
         print(f"Starting SagaForge, profile {settings.profile}; about a minute. Log: {log_path}", flush=True)
         process = subprocess.Popen(
@@ -99,7 +104,7 @@ def main() -> int:
 def read_config(path: Path) -> dict[str, Any]:
     """What the Serve config file holds; `InvalidInput` when it can't be read. Serve itself checks the rest."""
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise InvalidInput(f"Can't read the Serve config file {path} (SAGAFORGE_SERVE_CONFIG): {exc}") from exc
     if not isinstance(config, dict):
@@ -170,11 +175,11 @@ def _watch(process: subprocess.Popen[bytes], settings: Settings, log_path: Path)
 
 def _wait_until_ready(process: subprocess.Popen[bytes], settings: Settings) -> bool:
     """Poll /readyz; print what is waited for whenever that changes."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     started, told = time.monotonic(), ""
     while process.poll() is None and time.monotonic() - started < READY_TIMEOUT_S:
         try:
-            answer = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=10)
+            answer = httpx.get(f"{url_of(host, settings.port)}/readyz", timeout=10)
             if answer.status_code == 200:
                 return True
             waiting = answer.json().get("detail", "") if "problem" in answer.headers.get("content-type", "") else ""
@@ -218,8 +223,12 @@ def _ray_token() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def ready_message(settings: Settings) -> str:
-    url = f"http://{settings.host}:{settings.port}"
+    url = url_of(settings.host, settings.port)
     return (
         f"\nSagaForge is ready on {url}\n"
         "  play        .venv/bin/holodeck play lantern_reach    (or neo_taipei, in Chinese)\n"
@@ -230,7 +239,7 @@ def ready_message(settings: Settings) -> str:
 
 
 def _tail(path: Path) -> str:
-    with path.open(errors="replace") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         return "".join(deque(lines, maxlen=TAIL_LINES))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 MIB = 1024**2
 ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
+HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+
 
 class Settings(BaseSettings):
     """Each field is read from `SAGAFORGE_<FIELD>`. Sizes are in bytes and times in seconds where the name says so."""
@@ -34,6 +37,10 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="The key that every request must carry. None: loopback only.")
     cors_origins: tuple[str, ...] = Field(
         (), description='Origins allowed to call from a browser, exact, as JSON: ["https://studio.example"].'
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description='Host names to answer under besides loopback\'s, as JSON: ["studio.example", "*.lan"].',
     )
 
     storage: str = Field(".storage", description="Where everything durable lives: a folder or s3://bucket/prefix.")
@@ -78,6 +85,16 @@ class Settings(BaseSettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no exact origin; write scheme://host[:port], and nothing after it")
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no host name; write it without scheme and port, or as *.name")
+            if name.startswith("["):
+                IPv6Address(name.strip("[]"))
+        return tuple(name.lower() for name in value)
 
     @field_validator("image_backends")
     @classmethod

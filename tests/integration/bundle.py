@@ -54,7 +54,8 @@ def free_port() -> int:
 
 def _environment() -> dict[str, str]:
     """Ours, without what conftest.py forbids this process alone."""
-    return {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_AUTO_CONNECT"}
+    ours = ("RAY_ENABLE_AUTO_CONNECT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 @contextmanager

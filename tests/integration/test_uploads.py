@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import io
+import os
+import signal
 import stat
 import time
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from sagaforge.datasets.worlds import WorldStore
+from sagaforge.datasets.writer import get_writer
+from sagaforge.deployments.ingestion import MAX_WORKERS, WarmIngestion
+from sagaforge.errors import DeadlineExceeded, InvalidInput, NotFound, TooLarge, Unavailable
+from sagaforge.storage import Storage
 from tests.integration.bundle import Bundle
 
 CHARACTERS = """
@@ -191,3 +203,149 @@ def test_an_upload_never_stalls_the_ingress(bundle: Bundle) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["total_chunks"] >= 1500
     assert num_probes > 10
+
+
+# --- the process that reads uploads: warm, and replaced when something was wrong with it ------------------------------
+
+SMALL = b"# Ferry\n\nThe ferry bell of Sallow Weir was cast from brass.\n"
+LARGE = "".join(f"## Weir {n}\n\n" + f"The weir {n} has {n} gates. " * 40 + "\n\n" for n in range(40_000)).encode()
+Make = Callable[..., WarmIngestion]
+
+
+@pytest.fixture
+def make(bundle: Bundle, cluster: None) -> Make:
+    """Ingestion of our own beside the bundle's, with the same writer; its workers end with this test's driver."""
+    storage = Storage(str(bundle.storage))
+
+    def make(*, memory_mib: int = 512, deadline_s: float = 120) -> WarmIngestion:
+        return WarmIngestion(storage, "pocket-embedder", memory_bytes=memory_mib * 1024**2, deadline_s=deadline_s)
+
+    return make
+
+
+async def send(ingestion: WarmIngestion, world: str, content: bytes = SMALL, name: str = "small.md") -> Any:
+    return await ingestion.run(name, io.BytesIO(content), world_id=world, license=None, overwrite=True)
+
+
+async def warm_pid(ingestion: WarmIngestion) -> int:
+    """The process id of the worker that takes the next upload."""
+    worker = await ingestion._take()
+    ingestion._ready.put_nowait(worker)
+    return int(await worker.warm.remote())
+
+
+async def ended(pid: int) -> bool:
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def busy_pid(ingestion: WarmIngestion, before: int) -> int:
+    """The same worker, once it is at work: by the time that it has had on a core."""
+    process = psutil.Process(before)
+    idle = process.cpu_times().user
+    for _ in range(3000):
+        if process.cpu_times().user - idle > 0.3:
+            return before
+        await asyncio.sleep(0.02)
+    raise AssertionError("the worker never began")
+
+
+async def published(bundle: Bundle, world: str) -> bool:
+    storage = Storage(str(bundle.storage))
+    try:
+        await WorldStore(storage, get_writer(storage, "library")).current(world)
+    except NotFound:
+        return False
+    return True
+
+
+async def test_one_process_takes_one_upload_after_the_other(make: Make) -> None:
+    ingestion = make()
+    await ingestion.keep_warm(0)
+    pid = await warm_pid(ingestion)
+    for number in range(3):
+        assert (await send(ingestion, f"warm-{number}")).total_chunks == 1
+        with pytest.raises(InvalidInput):
+            await send(ingestion, "refused", b"caf\xe9 \xff\xfe\x00")
+    assert await warm_pid(ingestion) == pid
+    assert psutil.Process(pid).nice() == 5
+
+
+async def test_an_upload_past_its_deadline_is_ended(bundle: Bundle, make: Make) -> None:
+    ingestion = make(deadline_s=1.5, memory_mib=2048)
+    await ingestion.keep_warm(0)
+    await asyncio.gather(*ingestion._starting)
+    pid = await warm_pid(ingestion)
+    with pytest.raises(DeadlineExceeded, match="SAGAFORGE_UPLOAD_DEADLINE_S"):
+        await send(ingestion, "late", LARGE)
+    assert await ended(pid)
+    assert not await published(bundle, "late")
+    await asyncio.gather(*ingestion._starting)
+    assert (await send(ingestion, "after-late")).version == 1
+    assert await warm_pid(ingestion) != pid
+
+
+async def test_an_upload_that_needs_too_much_memory_is_refused(bundle: Bundle, make: Make) -> None:
+    ingestion = make(memory_mib=64)
+    pid = await warm_pid(ingestion)
+    with pytest.raises(TooLarge, match="64 MiB"):
+        await send(ingestion, "huge", LARGE)
+    assert await ended(pid)
+    assert not await published(bundle, "huge")
+    assert (await send(ingestion, "after-huge")).version == 1
+
+
+@pytest.mark.parametrize("when", ["idle", "busy"])
+async def test_a_worker_that_died_is_replaced(bundle: Bundle, make: Make, when: str) -> None:
+    ingestion = make(memory_mib=2048)
+    pid = await warm_pid(ingestion)
+    if when == "busy":
+        sending = asyncio.create_task(send(ingestion, "killed", LARGE))
+        os.kill(await busy_pid(ingestion, pid), signal.SIGKILL)
+        with pytest.raises(TooLarge):
+            await sending
+        assert not await published(bundle, "killed")
+    else:
+        os.kill(pid, signal.SIGKILL)
+        assert await ended(pid)
+    assert (await send(ingestion, f"after-killed-{when}")).version == 1
+    assert await warm_pid(ingestion) != pid
+
+
+async def test_a_caller_that_hangs_up_ends_the_work(bundle: Bundle, make: Make) -> None:
+    ingestion = make(memory_mib=2048)
+    pid = await warm_pid(ingestion)
+    sending = asyncio.create_task(send(ingestion, "left", LARGE))
+    await busy_pid(ingestion, pid)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert await ended(pid)
+    assert not await published(bundle, "left")
+    assert (await send(ingestion, "after-left")).version == 1
+
+
+async def test_many_at_once_share_few_processes_in_their_order(make: Make) -> None:
+    ingestion = make()
+    done: list[int] = []
+
+    async def one(number: int) -> None:
+        await send(ingestion, f"many-{number}")
+        done.append(number)
+
+    await asyncio.gather(*(one(number) for number in range(12)))
+    assert ingestion._num_workers <= MAX_WORKERS
+    assert sorted(done) == list(range(12))
+    assert all(abs(place - number) <= MAX_WORKERS for place, number in enumerate(done)), done
+
+
+async def test_a_worker_that_cant_be_warmed_is_told(bundle: Bundle, cluster: None, tmp_path: Path) -> None:
+    missing = str(tmp_path / "no-such-model")
+    ingestion = WarmIngestion(Storage(str(bundle.storage)), missing, memory_bytes=512 * 1024**2, deadline_s=60)
+    for _ in range(2):  # a failure is not kept for the next one
+        with pytest.raises(Unavailable):
+            await send(ingestion, "never")
+    assert ingestion._num_workers == 0

@@ -18,7 +18,8 @@ import typer
 import sagaforge
 from sagaforge.cli.client import Client
 from sagaforge.cli.failures import CliError
-from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, table
+from sagaforge.cli.terminal import clean
 from sagaforge.errors import SagaForgeError
 
 app = typer.Typer(no_args_is_help=True, help="Health, configuration, and what this machine offers.")
@@ -154,7 +155,9 @@ def _gpus() -> list[str]:
     """Asked of the driver's tool: importing torch to ask it costs seconds."""
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=GPU_QUERY_TIMEOUT_S, check=True)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=GPU_QUERY_TIMEOUT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from sagaforge.cli.terminal import whole
+
 
 class ErrorDetail(BaseModel):
     code: str
@@ -65,9 +67,9 @@ class CliError(Exception):
         detail = ErrorDetail(
             code=self.code,
             component=self.component,
-            message=self.message,
+            message=whole(self.message),
             retryable=self.retryable,
-            suggested_actions=self.actions,
+            suggested_actions=[whole(action) for action in self.actions],
         )
         return Envelope(session_id=session_id, failed_stage=self.stage or stage, error=detail)
 
@@ -75,6 +77,7 @@ class CliError(Exception):
 ACTIONS = {
     "unauthorized": ["Set SAGAFORGE_API_KEY to the bundle's API key."],
     "forbidden": ["Use a key that has the permission this needs."],
+    "misdirected": ["Name the bundle by an address of its own with --url, or allow the name: SAGAFORGE_ALLOWED_HOSTS."],
     "not_found": ["Check the id: `holodeck world list` shows the worlds there are."],
     "conflict": ["Somebody else was first: look at the current state, then try again."],
     "in_flight": ["The first request is still being worked on: try again in a moment."],

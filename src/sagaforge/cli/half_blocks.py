@@ -11,6 +11,7 @@ from rich.style import Style
 if TYPE_CHECKING:
     from PIL import Image
 
+BLOCK = "▀"
 COLUMNS, ROWS = 48, 32  # at most; a square picture takes 48 by 24
 
 
@@ -27,6 +28,6 @@ def half_blocks(picture: Image.Image) -> Segments:
 
     segments = []
     for y in range(0, 2 * rows, 2):
-        segments += [Segment("▀", Style(color=colour(x, y), bgcolor=colour(x, y + 1))) for x in range(columns)]
+        segments += [Segment(BLOCK, Style(color=colour(x, y), bgcolor=colour(x, y + 1))) for x in range(columns)]
         segments.append(Segment.line())
     return Segments(segments)

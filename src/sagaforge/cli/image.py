@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +15,11 @@ from rich.text import Text
 
 from sagaforge.cli.failures import CliError
 from sagaforge.cli.image_client import ImageClient
-from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, table
 from sagaforge.cli.painting import adapter, encoded, painted, request_of
 from sagaforge.cli.picture_files import Target, decoded, difference, read_file, receipt_of, slug, watermark_of
 from sagaforge.cli.receipt_view import print_receipt
+from sagaforge.cli.terminal import clean
 from sagaforge.image_schemas import (
     MAX_IMAGES,
     Fit,
@@ -100,7 +101,7 @@ def make(
             Text(clean(f"{error.message}: trying again in {pause_s:g} s"), style="dim")
         )
         answer = painted(client, output, request)
-        files = [_saved(client, target, image, prompt) for image in answer.images]
+        files = _saved(client, target, answer.images, prompt)
     output.result({**answer.model_dump(mode="json"), "files": files})
     for file in files:
         output.console.print(f"{file['path']}  seed {file['seed']}  {clean(file['url'])}", soft_wrap=True)
@@ -217,14 +218,20 @@ def _failures(output: Output, stage: str) -> Iterator[None]:
             raise
 
 
-def _saved(client: ImageClient, target: Target, image: GeneratedImage, prompt: str) -> dict[str, Any]:
-    url = client.address(image)
-    try:
-        path = target.write(f"{slug(prompt)}-{image.metadata.seed}", client.png(image.image_id))
-    except CliError as error:
-        error.message += f" (the picture is painted, and kept at {url})"
-        raise
-    return {"image_id": image.image_id, "path": str(path), "seed": image.metadata.seed, "url": url}
+def _saved(client: ImageClient, target: Target, images: Sequence[GeneratedImage], prompt: str) -> list[dict[str, Any]]:
+    """Fetches and writes the pictures. When one can't be, it says where those that are not on disk are kept."""
+    files: list[dict[str, Any]] = []
+    for image in images:
+        url, seed = client.address(image), image.metadata.seed
+        try:
+            path = target.write(f"{slug(prompt)}-{seed}", client.png(image.image_id))
+        except CliError as error:
+            kept = [client.address(one) for one in images[len(files) :]]
+            error.message += f" (the picture is painted, and kept at {', '.join(kept)})"
+            error.actions = [*error.actions, *(f"Fetch it with: curl -o picture.png {one}" for one in kept)]
+            raise
+        files.append({"image_id": image.image_id, "path": str(path), "seed": seed, "url": url})
+    return files
 
 
 def _found(picture: str, url: str) -> tuple[str, Receipt | ImageDetail]:

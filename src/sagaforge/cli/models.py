@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from contextlib import ExitStack
 from enum import StrEnum
@@ -15,7 +14,8 @@ from rich.text import Text
 
 from sagaforge.cli.client import Client
 from sagaforge.cli.failures import CliError
-from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, table
+from sagaforge.cli.terminal import clean
 from sagaforge.schemas import Sentence, Turn, TurnRequest
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def score(
                 actions=["Install the extra `distill` (docs/models.md says how), then score again."],
             ) from exc
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        progress = closing.enter_context(Progress(*columns, console=output.errors, disable=not sys.stderr.isatty()))
+        progress = closing.enter_context(
+            Progress(*columns, console=output.errors, disable=not output.errors.is_terminal)
+        )
         task = progress.add_task("Scoring", total=sum(len(world.cases) for world in made))
 
         def on_turn(case: Case, played: Played, verdict: Verdict) -> None:
@@ -148,7 +150,8 @@ def read(
 
 def _lines_of(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not `splitlines`: it breaks at U+2028 and the like, which may stand within a question.
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as exc:
         raise CliError(f"can't read {path}: {exc}", code="E_INPUT", component="models") from exc
     if not lines:

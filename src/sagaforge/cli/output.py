@@ -7,38 +7,32 @@ from __future__ import annotations
 
 import json
 import traceback
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from sagaforge.cli.failures import CliError
+from sagaforge.cli.terminal import StdoutLost, TerminalConsole, clean, is_text, say_on_stderr, whole, write_line
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+MAX_ECHO_CHARS = 200
 EXIT_INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document, also for a failure.")]
 Url = Annotated[str, typer.Option("--url", envvar="SAGAFORGE_URL", help="Where the bundle listens.")]
 
-_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def clean(text: str) -> str:
-    """Text that can't drive the terminal: lore and model output may hold escape sequences, rich lets those through."""
-    return "".join(
-        char for char in text if char in "\n\t" or (unicodedata.category(char) != "Cc" and char not in _BIDI_CONTROLS)
-    )
-
 
 def json_line(document: BaseModel | dict[str, Any]) -> str:
-    return json.dumps(_body(document), ensure_ascii=False)
+    """One line of ASCII, whatever the terminal: an encoding can't break it, nor can it break a line."""
+    line = json.dumps(_body(document), ensure_ascii=False)
+    return json.dumps(json.loads(whole(line, "\\\\u{:04x}")))
 
 
 def _body(document: BaseModel | dict[str, Any]) -> dict[str, Any]:
@@ -58,25 +52,24 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        # Markup and emoji codes are off: brackets and colons in a world's text are text. Silenced for a script, so
-        # that commands need not ask at every line whom they talk to.
-        self.console = Console(markup=False, emoji=False, highlight=False, quiet=as_json)
-        self.errors = Console(stderr=True, markup=False, emoji=False, highlight=False, quiet=as_json)
+        # Silenced for a script, so that commands need not ask at every line whom they talk to.
+        self.console = TerminalConsole(quiet=as_json)
+        self.errors = TerminalConsole(stderr=True, quiet=as_json)
         self.session_id: str | None = None
 
     def result(self, document: BaseModel | dict[str, Any]) -> None:
         """The machine's view of a success; people see what the command prints to `console`."""
         if self.as_json:
-            typer.echo(json_line({"ok": True, **_body(document)}))
+            write_line(json_line({"ok": True, **_body(document)}))
 
     def failure(self, error: CliError, stage: str) -> None:
         envelope = error.envelope(stage, self.session_id)
         if self.as_json:
-            typer.echo(json_line(envelope))
+            write_line(json_line(envelope))
             return
         parts = [Text(clean(error.message))]
-        parts += [Text(f"→ {clean(action)}", style="cyan") for action in error.actions]
-        title = f"{envelope.failed_stage}: {error.code}"
+        parts += [Text(clean(f"→ {action}"), style="cyan") for action in error.actions]
+        title = clean(f"{envelope.failed_stage}: {error.code}")
         self.errors.print(Panel(Group(*parts), title=Text(title), title_align="left", border_style="red", expand=False))
 
     @contextmanager
@@ -89,10 +82,12 @@ class Output:
         except KeyboardInterrupt:
             cancelled = CliError("interrupted", code="E_CANCELLED", retryable=True, exit_code=EXIT_INTERRUPTED)
             self._exit(cancelled, stage)
-        except (typer.Exit, BrokenPipeError):  # of a pipe whose reader has gone (`| head`), typer disposes
+        except (typer.Exit, StdoutLost):
             raise
         except Exception as error:
-            traceback.print_exc()
+            if lacking := _not_text(error):
+                self._exit(lacking, stage)
+            say_on_stderr(traceback.format_exc())  # it may hold the text that brought it about
             crash = CliError(
                 f"{type(error).__name__}: {error}",
                 code="E_CRASH",
@@ -103,3 +98,14 @@ class Output:
     def _exit(self, error: CliError, stage: str) -> NoReturn:
         self.failure(error, stage)
         raise typer.Exit(error.exit_code)
+
+
+def _not_text(error: Exception) -> CliError | None:
+    """What to say when an argument that can't be sent went into a request; None for any other error."""
+    if not (isinstance(error, UnicodeEncodeError) and not is_text(error.object[error.start : error.end])):
+        return None
+    return CliError(
+        f"{error.object[:MAX_ECHO_CHARS]!r} holds bytes that are no text in this terminal's encoding",
+        code="E_INPUT",
+        actions=["Write it in UTF-8, and set LC_ALL=C.UTF-8 or PYTHONUTF8=1 where the terminal is another's."],
+    )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import re
-import tempfile
+import shutil
+import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,9 @@ MAX_PIXELS = 64 * 1000**2
 FORMATS = ("PNG", "JPEG", "WEBP")
 OTHER_SUFFIXES = {".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff"}
 MAX_SLUG_CHARS = 40
+# File systems take names of 255 bytes, encrypting ones 143; a Chinese character has three. Seed and number follow.
+MAX_SLUG_BYTES, MAX_STEM_BYTES = 100, 130
+ROOM_BYTES = 4 * 1024**2  # a picture of a million pixels needs 1 to 3 MB
 SAME_WITHIN = 1  # of 255: rounding that differs between machines
 
 
@@ -148,7 +153,13 @@ def difference(one: Image.Image, other: Image.Image) -> Difference:
 def slug(prompt: str) -> str:
     """A file name's part that tells of the prompt, in its own script."""
     words = re.findall(r"[^\W_]+", prompt.lower())
-    return "-".join(words)[:MAX_SLUG_CHARS].rstrip("-") or "picture"
+    return fitted("-".join(words)[:MAX_SLUG_CHARS], MAX_SLUG_BYTES).rstrip("-") or "picture"
+
+
+def fitted(stem: str, max_bytes: int) -> str:
+    """As much of `stem` as a file's name has room for, in whole characters."""
+    name = stem.encode("utf-8", "surrogateescape")
+    return stem if len(name) <= max_bytes else name[:max_bytes].decode("utf-8", "ignore")
 
 
 class Target:
@@ -158,29 +169,35 @@ class Target:
     """
 
     def __init__(self, out: Path, *, num_pictures: int = 1) -> None:
-        is_file = out.suffix.lower() == ".png" and not out.is_dir()
+        is_folder = os.path.isdir(out)  # of a name that is too long, `Path.is_dir` raises
+        is_file = out.suffix.lower() == ".png" and not is_folder
         if is_file and num_pictures > 1:
             raise CliError(
                 f"{out} is one file, for {num_pictures} pictures", code="E_INPUT", actions=["Name a folder."]
             )
-        if out.suffix.lower() in OTHER_SUFFIXES and not out.is_dir():
+        if out.suffix.lower() in OTHER_SUFFIXES and not is_folder:
             actions = ["Let the name end in .png, or name a folder."]
             raise CliError(f"can't write {out}: pictures are PNG files", code="E_INPUT", actions=actions)
         self._file = out if is_file else None
         self._folder = out.parent if is_file else out
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self._file and self._file.exists():
-                self._file.open("ab").close()
-            else:
-                tempfile.TemporaryFile(dir=self._folder).close()
-        except OSError as error:
+            _try(self._file or self._folder / f"{uuid.uuid4().hex}.png")
+            num_free = shutil.disk_usage(self._folder).free
+        except (OSError, ValueError) as error:  # a name with characters that file names here can't have
             raise _unwritable(out, error) from error
+        if num_free < num_pictures * ROOM_BYTES:
+            raise CliError(
+                f"the disk of {self._folder} has {num_free // 1024} KB left; {num_pictures} may need more",
+                code="E_INPUT",
+                actions=["Make room, or name a folder on another disk with --out."],
+            )
 
     def write(self, stem: str, png: bytes) -> Path:
         """Writes exactly the file that was named, or else one that is not there yet; gives its path."""
         if self._file:
             return _write(self._file, png, "wb")
+        stem = fitted(stem, MAX_STEM_BYTES)
         for number in itertools.count(1):
             try:
                 return _write(self._folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png"), png, "xb")
@@ -189,17 +206,33 @@ class Target:
         raise AssertionError("unreachable: there are more numbers than files")
 
 
+def _try(path: Path) -> None:
+    """Raises what opening `path` for writing would raise, and leaves it as it was."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        path.open("ab").close()
+    else:
+        path.unlink()
+
+
 def _write(path: Path, png: bytes, mode: str) -> Path:
     try:
         with path.open(mode) as file:
-            file.write(png)
+            try:
+                file.write(png)
+                file.flush()
+            except OSError:
+                if mode == "xb":  # of a file that was there, what is left is its owner's
+                    path.unlink()
+                raise
     except FileExistsError:
         raise
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
     return path
 
 
-def _unwritable(path: Path, error: OSError) -> CliError:
-    reason = f"can't write to {path}: {error.strerror or error}"
+def _unwritable(path: Path, error: OSError | ValueError) -> CliError:
+    reason = f"can't write to {path}: {getattr(error, 'strerror', None) or error}"
     return CliError(reason, code="E_INPUT", actions=["Give a folder or a .png file that can be written with --out."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
@@ -17,6 +18,7 @@ from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url
 from sagaforge.cli.picture_files import decoded
 from sagaforge.cli.screen import Page, Screen, locked_by
 from sagaforge.cli.seam import parsed
+from sagaforge.cli.terminal import encoding_of, is_text
 from sagaforge.image_schemas import GeneratedImage, IllustratedTurn
 from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnEvent, TurnRequest, WorldDetail
 
@@ -141,6 +143,9 @@ class Game:
     def _answer(self, line: str) -> None:
         """Acts on one line. In a script a failure ends the game; a player reads it and goes on."""
         try:
+            if not is_text(line):
+                reason = f"{line!r} holds bytes that are no text in the encoding of stdin, {encoding_of(sys.stdin)}"
+                raise CliError(reason, code="E_INPUT", actions=["Set PYTHONIOENCODING to the encoding of the lines."])
             if line.startswith("/"):
                 self._command(line)
             else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sagaforge.cli.output import Output, clean, table
+from sagaforge.cli.output import Output, table
+from sagaforge.cli.terminal import clean
 from sagaforge.image_schemas import Receipt
 
 

@@ -11,8 +11,9 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from sagaforge.cli.half_blocks import COLUMNS, half_blocks
-from sagaforge.cli.output import Output, clean, table
+from sagaforge.cli.half_blocks import BLOCK, COLUMNS, half_blocks
+from sagaforge.cli.output import Output, table
+from sagaforge.cli.terminal import BYTE_ORDER_MARK, can_show, clean
 from sagaforge.schemas import Choice, Chunk, Condition, Dialogue, GameState, SceneSummary, Sentence, Turn, WorldDetail
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Screen:
 
     def __init__(self, output: Output) -> None:
         self.console = output.console
-        self.is_interactive = sys.stdin.isatty()
+        self.is_interactive = sys.stdin is not None and sys.stdin.isatty()
         self._has_prompt = self.is_interactive and not output.as_json
         self._colours: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -104,7 +105,7 @@ class Screen:
             except EOFError:
                 self.console.print()
                 return None
-        line = sys.stdin.readline()
+        line = sys.stdin.readline().removeprefix(BYTE_ORDER_MARK) if sys.stdin is not None else ""
         if line.strip():
             self.console.print(Text(PROMPT + clean(line.strip()), style="bold"))
         return line if line else None
@@ -115,8 +116,8 @@ class Screen:
         if not self.console.is_terminal or self.console.quiet:
             yield lambda text: None
             return
-        with self.console.status(text) as status:
-            yield status.update
+        with self.console.status(Text(clean(text)), spinner=self.console.spinner) as status:
+            yield lambda text: status.update(Text(clean(text)))
 
     # --- the world --------------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Screen:
         for number, choice in enumerate(choices, start=1):
             text = Text(f"  {number}. {clean(choice.text)}", style="" if choice.available else "dim")
             if not choice.available:
-                text.append(f" (locked: {locked_by(choice)})")
+                text.append(f" (locked: {clean(locked_by(choice))})")
             self.console.print(text)
 
     # --- its picture ------------------------------------------------------------------------------------------------
@@ -203,7 +204,8 @@ class Screen:
         """Whether a picture can be drawn here: with fewer colours, or wrapped, nobody would know it."""
         console = self.console
         has_colours = console.color_system in ("256", "truecolor") and not console.no_color
-        return console.is_terminal and not console.quiet and has_colours and console.width >= COLUMNS
+        is_wide = console.width >= COLUMNS and can_show(BLOCK)
+        return console.is_terminal and not console.quiet and has_colours and is_wide
 
     def draw(self, picture: Image.Image) -> None:
         self.console.print(half_blocks(picture))
@@ -220,7 +222,7 @@ class Screen:
             is_empty = False
             heading = Text(f"[{number}] ", style="bold cyan")
             if chunk is None:
-                heading.append(f"{chunk_id} is not in the world any more", style="dim")
+                heading.append(f"{clean(chunk_id)} is not in the world any more", style="dim")
                 self.console.print(heading)
                 continue
             heading.append(clean(chunk.metadata.section), style="bold")

@@ -13,10 +13,12 @@ from typing import Annotated, BinaryIO
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from sagaforge.cli.client import Client
 from sagaforge.cli.failures import CliError
-from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, clean, table
+from sagaforge.cli.output import DEFAULT_URL, JsonFlag, Output, Url, table
+from sagaforge.cli.terminal import clean, is_text
 from sagaforge.schemas import RetrieveRequest
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show, search and delete worlds.")
@@ -173,8 +175,8 @@ def _opened(path: Path, closing: ExitStack) -> tuple[BinaryIO, str]:
         if path.is_dir():
             packed = closing.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed by `closing`
             pack(path, packed)
-            return packed, f"{path.resolve().name}.zip"
-        return closing.enter_context(path.open("rb")), path.name
+            return packed, f"{_checked_name(path.resolve()).name}.zip"
+        return closing.enter_context(_checked_name(path).open("rb")), path.name
     except OSError as error:
         reason = f"can't read {path}: {error.strerror or error}"
         raise CliError(reason, code="E_INPUT", actions=["Give a file or a folder that exists."]) from error
@@ -188,7 +190,18 @@ def pack(folder: Path, target: BinaryIO) -> None:
     # Files from before 1980 (as some build systems date them) are stamped 1980 instead of being refused.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for path in files:
-            archive.write(path, path.relative_to(folder).as_posix())
+            archive.write(path, _checked_name(path.relative_to(folder)).as_posix())
+
+
+def _checked_name(path: Path) -> Path:
+    """`path`, whose name is to become the source of citations; bytes that are no text would be guessed at there."""
+    if not is_text(str(path)):
+        raise CliError(
+            f"the name of {path} is no text in {sys.getfilesystemencoding()}",
+            code="E_INPUT",
+            actions=["Rename the file, or run with LC_ALL set to the encoding of its name."],
+        )
+    return path
 
 
 def _belongs(path: Path, folder: Path) -> bool:
@@ -225,8 +238,8 @@ def _shown(
         return lambda num_read: None
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     progress = closing.enter_context(Progress(*columns, console=output.errors, transient=True))
-    task = progress.add_task(f"Uploading {filename}", total=num_bytes)
-    spinner = output.errors.status(f"Ingesting {world_id}")
+    task = progress.add_task(clean(f"Uploading {filename}"), total=num_bytes)
+    spinner = output.errors.status(Text(clean(f"Ingesting {world_id}")), spinner=output.errors.spinner)
     closing.callback(spinner.stop)
 
     def on_read(num_read: int) -> None:

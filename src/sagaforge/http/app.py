@@ -22,7 +22,8 @@ from sagaforge.errors import DeadlineExceeded, InvalidInput, SagaForgeError, Una
 from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
 from sagaforge.functions.lore import UploadedFile
 from sagaforge.http.files import file_response
-from sagaforge.http.middleware import ApiKey, BodyLimit, ErrorBoundary, RequestIds
+from sagaforge.http.middleware import OPEN_PATHS, ApiKey, BodyLimit, ErrorBoundary, RequestIds
+from sagaforge.http.own_site import OwnSite, ResponseHeaders
 from sagaforge.http.pages import add_pages
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
 from sagaforge.http.sse import HEADERS, event_stream
@@ -61,6 +62,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
         description="A self-hosted studio for interactive story worlds.",
         redirect_slashes=False,  # a path is right or it is not; a redirect would repeat the caller's Host header
         middleware=[
+            Middleware(ResponseHeaders),
             Middleware(RequestIds),
             Middleware(
                 CORSMiddleware,
@@ -70,6 +72,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
                 expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
             ),
             Middleware(ErrorBoundary),
+            Middleware(OwnSite, settings=settings, open_paths=OPEN_PATHS),
             Middleware(ApiKey, key=key),
             Middleware(
                 BodyLimit,

@@ -1,4 +1,5 @@
-"""What every request passes on its way in, outermost first: request id, error boundary, key, body limit.
+"""What every request passes on its way in, outermost first: request id, error boundary, host and page
+(own_site.py), key, body limit.
 
 Plain ASGI: Starlette's `BaseHTTPMiddleware` would buffer streams and hide disconnects.
 """
@@ -19,7 +20,7 @@ from sagaforge.http.pages import PATHS as PAGE_PATHS
 from sagaforge.http.problems import problem_response
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:\-]{1,64}$")
-# Load balancers probe these without a key; they tell nothing but whether the bundle lives.
+# Load balancers probe these without a key, under any host name; they tell nothing but whether the bundle lives.
 OPEN_PATHS = frozenset({"/healthz", "/health", "/readyz"})
 
 

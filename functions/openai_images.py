@@ -26,7 +26,9 @@ class ImageGeneration(BaseModel):
     `quality`, `background` and the like are taken and mean nothing here."""
 
     model_config = ConfigDict(
-        extra="allow", json_schema_extra={"examples": [{"prompt": "a harbour at night", "size": "512x512"}]}
+        extra="allow",
+        strict=True,
+        json_schema_extra={"examples": [{"prompt": "a harbour at night", "size": "512x512"}]},
     )
 
     prompt: str = Field(min_length=1, max_length=4000)

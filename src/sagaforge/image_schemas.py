@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
+from sagaforge.schemas import Identifier, Shape, StreamEvent, Timestamp, Turn
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]
@@ -94,7 +94,7 @@ class Receipt(Shape):
     """
 
     image_id: ImageId
-    created_at: datetime
+    created_at: Timestamp
     request: dict[str, Any]
     prompt: str = Field(max_length=MAX_RESOLVED_CHARS)
     negative_prompt: str | None = Field(None, max_length=MAX_RESOLVED_CHARS)
@@ -195,7 +195,7 @@ class GalleryImage(GeneratedImage):
     """A picture as the gallery lists it; `asked`: the prompt as its maker wrote it."""
 
     asked: str
-    created_at: datetime
+    created_at: Timestamp
     world_id: str | None = None
     license: str | None = None
     watermark: str | None = None

@@ -18,6 +18,7 @@ from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 
 from sagaforge.deployments import handles, refusals
+from sagaforge.deployments.llm_cpu import CPUEngine
 from sagaforge.deployments.llm_engine import engine_options
 from sagaforge.profiles import LLMProfile
 
@@ -34,6 +35,10 @@ class LocalWeights(CallbackBase):
 
 class LLM(LLMServer):
     """Ray's LLM server with one more method, which takes a dict instead of vLLM's request class."""
+
+    def _get_default_engine_class(self) -> type[Any]:
+        is_on_cpu = getattr(self._llm_config.accelerator_config, "kind", None) == "cpu"
+        return CPUEngine if is_on_cpu else super()._get_default_engine_class()
 
     async def _start_engine(self) -> None:
         # Ray's own version also starts a telemetry actor, which costs 400 MB and has nobody to report to here.

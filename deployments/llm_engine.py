@@ -1,14 +1,24 @@
-"""vLLM's engine arguments for a profile. Nothing heavy is imported: benchmarks start the
+"""vLLM's engine arguments for a profile, and how it uses a CPU's cores. Nothing heavy is imported: benchmarks start the
 bare engine with the same."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sagaforge.profiles import LLMProfile
 
 # One message for four tokens: a reader can't tell the difference, and the processor has other work.
 STREAM_INTERVAL_TOKENS = 4
+
+FEW_CORES = 4
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+
+
+def threads_of_one_process(num_cores: int, environment: Mapping[str, str]) -> int | None:
+    """How many threads compute where engine and worker share a process, which leaves a core for everything else; None
+    where vLLM does as it does: on many cores, and where the operator binds its threads."""
+    return None if num_cores > FEW_CORES or BINDING in environment else max(1, num_cores - 1)
 
 
 def engine_options(profile: LLMProfile) -> dict[str, Any]:

@@ -4,6 +4,7 @@ shape, in words of the API, with a line in the log and no traceback."""
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import httpx
@@ -81,6 +82,61 @@ def test_what_is_asked_rightly_is_answered(bundle: Bundle, fields: dict[str, Any
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == fields.get("n", 1)
     assert answer.json()["usage"]["completion_tokens"] > 0
+
+
+POOL: dict[str, list[Any]] = {
+    "stream": [True, False, None],
+    "stream_options": [{"include_usage": True}, {"continuous_usage_stats": True}, {}],
+    "temperature": [0, 1e-6, 0.5, 2, 2.1],
+    "n": [1, 2, 4, 0],
+    "top_p": [1, 0.01, 0],
+    "top_k": [-1, 0, 1, 10**6],
+    "min_p": [0, 1],
+    "seed": [0, -1, 2**63 - 1, -(2**63), 2**63],
+    "stop": ["e", ["e", "a"], [], "", "\ufffd"],
+    "stop_token_ids": [[], [0], [7599], [7600]],
+    "bad_words": [[], ["the"], [" "], ["\u200b"]],
+    "logit_bias": [{}, {"0": -100}, {"7599": 100}, {"7600": 1}, {"-1": 1}],
+    "allowed_token_ids": [[0], [5, 5], [7600], []],
+    "logprobs": [True, False],
+    "top_logprobs": [0, 1, 20, 21],
+    "prompt_logprobs": [0, 1, 20],
+    "min_tokens": [0, 4, 8, 9],
+    "ignore_eos": [True],
+    "skip_special_tokens": [False],
+    "include_stop_str_in_output": [True],
+    "truncate_prompt_tokens": [1, 10, 2048, 2049],
+    "add_generation_prompt": [True, False],
+    "continue_final_message": [True, False],
+    "add_special_tokens": [True],
+    "return_token_ids": [True],
+    "repetition_penalty": [0.01, 10],
+    "presence_penalty": [-2, 2],
+    "response_format": [{"type": "text"}, {"type": "json_object"}],
+    "structured_outputs": [{"choice": ["a", ""]}, {"regex": "[a-c]{2}"}, {"regex": "("}, {"json": {"type": 5}}, {"json": {}}],
+    "messages": [
+        [*ASKED, {"role": "assistant", "content": "The"}],
+        [{"role": "user", "content": ""}],
+        [{"role": "assistant", "content": " "}],
+        [{"role": "tool", "content": "\u0928\u092e\u0938\u094d\u0924\u0947"}],
+    ],
+}  # fmt: skip
+
+
+def test_whatever_is_combined_nothing_is_our_fault(bundle: Bundle) -> None:
+    rng = random.Random(12)
+    told = set()
+    for _ in range(150):
+        fields = {name: rng.choice(POOL[name]) for name in rng.sample(sorted(POOL), rng.randint(1, 5))}
+        answer = chat(bundle, **fields)
+        told.add(answer.status_code)
+        assert answer.status_code < 500, (fields, answer.text)
+        if answer.status_code >= 400:
+            check_refusal(answer)
+        elif fields.get("stream"):
+            assert '"error"' not in answer.text, (fields, answer.text)
+            assert answer.text.endswith("data: [DONE]\n\n")
+    assert {200, 422} <= told
 
 
 def test_a_schema_is_kept(bundle: Bundle) -> None:

@@ -66,9 +66,9 @@ def problem_response(
 async def handle_error(request: Request, error: Exception) -> JSONResponse:
     """Exception handler for FastAPI; the request id was put in the scope by the middleware."""
     body = getattr(request.scope.get("route"), "body_field", None)
-    known = getattr(getattr(body, "field_info", None), "annotation", None)
-    fields = getattr(known, "model_fields", ())
-    return problem_response(error, request.scope.get("request_id", ""), request.url.path, fields)
+    shape = getattr(getattr(body, "field_info", None), "annotation", None)
+    known = getattr(shape, "model_fields", ())
+    return problem_response(error, request.scope.get("request_id", ""), request.url.path, known)
 
 
 def openai_error(problem: Problem) -> dict[str, str | None]:

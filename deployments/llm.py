@@ -7,7 +7,8 @@ is already text: server-sent events as vLLM spells them, or one completed answer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 
-from sagaforge.errors import BadRequest, ContextOverflow, InvalidInput, NotFound, SagaForgeError, Unavailable
+from sagaforge.deployments import handles, refusals
+from sagaforge.deployments.llm_cpu import CPUEngine
+from sagaforge.deployments.llm_engine import engine_options
 from sagaforge.profiles import LLMProfile
 
-# One message for four tokens: a reader can't tell the difference, and the processor has other work. So Ray need not
-# gather messages for a while (50 ms unless told otherwise), which would hold the last one back.
-STREAM_INTERVAL_TOKENS = 4
+# Messages need not be gathered for a while (50 ms unless told otherwise), which would hold the last one back.
 STREAM_BATCHING_INTERVAL_MS = 0
 
 
@@ -35,29 +36,32 @@ class LocalWeights(CallbackBase):
 class LLM(LLMServer):
     """Ray's LLM server with one more method, which takes a dict instead of vLLM's request class."""
 
+    def _get_default_engine_class(self) -> type[Any]:
+        is_on_cpu = getattr(self._llm_config.accelerator_config, "kind", None) == "cpu"
+        return CPUEngine if is_on_cpu else super()._get_default_engine_class()
+
     async def _start_engine(self) -> None:
         # Ray's own version also starts a telemetry actor, which costs 400 MB and has nobody to report to here.
         await self.engine.start()
+        logging.getLogger("vllm.entrypoints.openai.chat_completion.serving").addFilter(_is_not_the_callers)
 
-    async def complete(self, payload: dict[str, Any]) -> AsyncIterator[str]:
+    @handles.telling
+    async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         """Yield server-sent events (`stream: true`) or one JSON document. Errors are `SagaForgeError`s."""
         from pydantic import ValidationError
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
+        from vllm.exceptions import VLLMClientError
 
         try:
             request = ChatCompletionRequest.model_validate(payload)
-        except ValidationError as exc:
-            first = exc.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidInput(f"{field}: {first['msg']}") from None
-        if request.model != self._llm_config.model_id:
-            raise NotFound(f"There is no model {request.model!r}; GET /v1/models lists the ones there are.")
+        except (ValidationError, VLLMClientError) as exc:
+            raise refusals.of_exception(exc) from None
         stream = await self.chat(request)
         try:
             async for batch in stream:
                 for part in batch if isinstance(batch, list) else [batch]:
-                    if hasattr(part, "error"):  # vLLM's ErrorResponse, which Ray hands on as it is
-                        raise _engine_error(part)
+                    if (error := refusals.of_part(part)) is not None:
+                        raise error
                     yield part if isinstance(part, str) else part.model_dump_json(exclude_none=True)
         finally:
             # Closing the stream is what aborts the request inside the engine when the caller has gone.
@@ -68,46 +72,23 @@ class LLM(LLMServer):
         return int(self.engine._engine_client.output_processor.get_num_unfinished_requests())
 
 
-def _engine_error(response: Any) -> SagaForgeError:
-    status = int(response.error.code or 500)
-    if status == 404:
-        return NotFound(response.error.message)
-    if "maximum context length" in response.error.message:
-        return ContextOverflow(response.error.message)
-    if 400 <= status < 500:
-        return BadRequest(response.error.message)
-    return Unavailable("The language model failed to answer; try again.")
+def _is_not_the_callers(record: logging.LogRecord) -> bool:
+    """vLLM logs a traceback of whatever ends a stream; of a caller's mistake `handles.telling` writes a line."""
+    from vllm.exceptions import VLLMClientError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], VLLMClientError))
 
 
 def build_llm(profile: LLMProfile) -> Application:
     """The bound `llm` deployment. Its replica numbers come from the Serve config file."""
-    engine_kwargs: dict[str, Any] = {
-        "max_model_len": profile.max_model_len,
-        "dtype": profile.dtype,
-        "max_num_seqs": profile.max_num_seqs,
-        "enable_prefix_caching": True,
-        "stream_interval": STREAM_INTERVAL_TOKENS,
-        # xgrammar, because llguidance forces a grammar's fixed text upon the model in tokens of its own choosing: one
-        # trained with `{"lore":[3],"text":"` as a single token can't say it then. Free white space, because without
-        # it xgrammar puts a space after each comma and colon; a model that writes compact JSON stays compact.
-        "structured_outputs_config": {"backend": "xgrammar"},
-        "enable_per_request_metrics": True,
-    }
-    if profile.kv_cache_bytes is not None:
-        engine_kwargs["kv_cache_memory_bytes"] = profile.kv_cache_bytes
-    if profile.quantization is not None:
-        engine_kwargs["quantization"] = profile.quantization
-    if profile.gpu_memory_utilization is not None:
-        engine_kwargs["gpu_memory_utilization"] = profile.gpu_memory_utilization
     hardware: dict[str, Any] = {}
     if profile.device == "cpu":
-        engine_kwargs["enforce_eager"] = True
         hardware["accelerator_config"] = {"kind": "cpu"}
     if Path(profile.source).is_dir():
         hardware["callback_config"] = {"callback_class": LocalWeights}
     config = LLMConfig(
         model_loading_config={"model_id": profile.model_id, "model_source": profile.source},
-        engine_kwargs=engine_kwargs,
+        engine_kwargs=engine_options(profile),
         log_engine_metrics=True,
         experimental_configs={"stream_batching_interval_ms": STREAM_BATCHING_INTERVAL_MS},
         **hardware,

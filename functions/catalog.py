@@ -19,7 +19,7 @@ from sagaforge.deployments.ingestion import Ingestion
 from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration, images, lore, openai_api, openai_images, replays, story
+from sagaforge.functions import illustration, images, lore, openai_api, openai_chat, openai_images, replays, story
 from sagaforge.functions.files import ServedFile
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
@@ -306,7 +306,7 @@ FUNCTIONS: tuple[Function, ...] = (
         name="chat_completions",
         method="POST",
         route="/v1/chat/completions",
-        request=openai_api.ChatCompletion,
+        request=openai_chat.ChatCompletion,
         response=None,
         permission="write",
         cost="generate",

@@ -6,27 +6,12 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from sagaforge.deployments.llm_client import LanguageModel
+from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.functions.openai_chat import ChatCompletion
 from sagaforge.schemas import Shape
-
-
-class ChatCompletion(BaseModel):
-    """Only what routing needs is checked here; the engine validates the rest and names the field at fault."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={
-            "examples": [{"model": "pocket", "messages": [{"role": "user", "content": "Who keeps the lamp?"}]}]
-        },
-    )
-
-    model: str = Field(max_length=200)
-    messages: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
-    stream: bool = False
 
 
 class Model(Shape):
@@ -46,5 +31,14 @@ async def list_models(*, llm: LanguageModel) -> ModelList:
 
 
 async def chat_completions(request: ChatCompletion, *, llm: LanguageModel) -> AsyncGenerator[str, None]:
-    async for part in llm.complete(request.model_dump(exclude_unset=True)):
+    """Raises `NotFound` for a model, `InvalidInput` and `ContextOverflow` for what the engine refuses."""
+    if request.model != llm.model_id:
+        raise NotFound(f"There is no model {request.model!r}; GET /v1/models lists the ones there are.").about("model")
+    name, num_tokens = request.num_tokens_asked
+    if num_tokens > llm.max_model_len:
+        raise InvalidInput(
+            f"{name} is {num_tokens}, and the model holds {llm.max_model_len} tokens, the prompt's among them; ask for "
+            "less, or leave it out."
+        ).about(name)
+    async for part in llm.complete(request.for_engine()):
         yield part

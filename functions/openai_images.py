@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.images import Studio, generate_image
-from sagaforge.image_schemas import MAX_SEED, ImageRequest, Side, Steps, Suggesting
+from sagaforge.image_schemas import MAX_SEED, ImageRequest, Side, Steps
 from sagaforge.schemas import Identifier, Shape
 
 SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
@@ -31,7 +31,7 @@ MEANINGLESS = {
 }
 
 
-class ImageGeneration(Suggesting):
+class ImageGeneration(Shape):
     """What an `openai` client sends. `style_preset`, `seed`, `negative_prompt` and `steps` are ours (its `extra_body`).
     `quality`, `style`, `moderation` and `user` are taken and change nothing."""
 

@@ -30,9 +30,16 @@ class LocalIngestion:
         self.storage, self.writer = storage, writer
 
     async def run(
-        self, name: str, file: BinaryIO, *, world_id: str, license: str | None, overwrite: bool
+        self,
+        name: str,
+        file: BinaryIO,
+        *,
+        world_id: str,
+        license: str | None,
+        overwrite: bool,
+        encoding: str | None = None,
     ) -> UploadResponse:
-        pack = read_upload(name, BytesIO(file.read()))
+        pack = read_upload(name, BytesIO(file.read()), encoding=encoding)
         return await ingest(
             pack, world_id, license, overwrite, storage=self.storage, writer=self.writer, embedder=FakeEmbedder()
         )

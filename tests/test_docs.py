@@ -131,7 +131,7 @@ def test_curl_examples_fit_the_catalog(words: list[str]) -> None:
         fields = dict(field.split("=", 1) for field in form)
         assert fields.pop("file").startswith("@")
         assert function.request is not None
-        function.request.model_validate(fields)
+        function.request.model_validate(fields, strict=False)  # a form's fields are text
 
 
 def test_every_route_has_an_example() -> None:

@@ -106,10 +106,10 @@ print(json.dumps({
     "handlers": len(__import__("logging").getLogger("sagaforge").handlers),
 }))
 """
-# Ray's LLM server, which the first subclasses, imports vLLM; the others import torch and transformers. Seconds each,
+# Ray's LLM server and engine, which the first subclass, import vLLM; the others import torch and transformers. Seconds each,
 # and those libraries change the environment themselves.
 HEAVY_PARTS = {
-    "deployments": ("llm",),
+    "deployments": ("llm", "llm_cpu"),
     "deployments.diffusion": (
         "adapter_body", "adapter_files", "adapter_groups", "adapter_keys", "adapter_updates", "adapters", "batching", "conditioning", "devices",
         "engine", "loading", "maker", "pictures", "running", "schedulers", "shelf", "step_cache", "watermark", "watermark_code", "watermark_lattice",

@@ -131,12 +131,13 @@ BAD_IDS = [
     "x" * 50_000, "\u202e", "a;b", "a?b", "*",
 ]  # fmt: skip
 NEVER_TEXT = [5, -1.5, True, [], {}, ["a"], {"a": 1}]
-NEVER_INT = ["five", "", "1e3", 1.5, [], {}, [1], 10**30, -(10**30)]
-NEVER_FLOAT = ["warm", "", [], {}, [0.5], 10**30, -1, -0.001]
-NEVER_BOOL = ["perhaps", "", 7, -1, 2.5, [], {}, [True]]
+NEVER_INT = ["five", "", "1e3", "2", 1.5, 2.0, True, [], {}, [1], 10**30, -(10**30)]
+NEVER_FLOAT = ["warm", "", "0.5", True, [], {}, [0.5], 10**30]
+NEVER_BOOL = ["perhaps", "", "true", 0, 1, 7, -1, 2.5, [], {}, [True]]
 NEVER_LIST = ["a", "", 5, True, {}, {"0": {}}, [], [[]], ["a"], [None], [5, {}]]
+TEXTS: dict[str, list[Any]] = {"stop": ["a", ["a"]], "bad_words": [["a"]]}  # lists of texts; of one, its text alone
 NEVER_DICT = ["a", "", 5, True, [], [{}]]
-NEVER_TIME = ["noon", "", [], {}, "2026-13-01"]
+NEVER_TIME = ["noon", "", [], {}, "2026-13-01", 5, 1.5, True]
 
 
 def wrong_values(info: FieldInfo) -> list[Any]:
@@ -147,8 +148,8 @@ def wrong_values(info: FieldInfo) -> list[Any]:
     if kind is str:
         return [*values, *NEVER_TEXT]
     by_kind = {int: NEVER_INT, float: NEVER_FLOAT, bool: NEVER_BOOL, dict: NEVER_DICT, datetime: NEVER_TIME}
-    may_be_empty = kind is list and info.default_factory is list
-    return [*values, *(value for value in by_kind.get(kind, NEVER_LIST) if not (may_be_empty and value == []))]
+    allowed = [[]] if info.default_factory is list or type(None) in options else []
+    return [*values, *(value for value in by_kind.get(kind, NEVER_LIST) if value not in allowed)]
 
 
 def _options(annotation: Any) -> set[Any]:
@@ -165,7 +166,8 @@ def wrong_types(rng: random.Random) -> Iterator[Sent]:
         assert function.request is not None
         for name, info in function.request.model_fields.items():
             for value in wrong_values(info):
-                yield json_of(function, {**GOOD[function.name], name: value}, f"{name} is {value!r:.40}")
+                if value not in TEXTS.get(name, []):
+                    yield json_of(function, {**GOOD[function.name], name: value}, f"{name} is {value!r:.40}")
         for whole in (None, 5, "text", [], [GOOD[function.name]], True, [[[]]]):
             yield json_of(function, whole, f"the body is {whole!r:.40}")
 

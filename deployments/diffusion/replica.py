@@ -13,6 +13,7 @@ from contextlib import aclosing
 from ray import serve
 
 from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.deployments import handles
 from sagaforge.deployments.diffusion.config import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, first_content
 from sagaforge.storage import Storage
@@ -32,6 +33,7 @@ class Diffusion:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._maker = ImageMaker(model, limits, AdapterStore(storage).read)
 
+    @handles.telling
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         if (first := first_content(spec)) is not None:
             await asyncio.to_thread(self._maker.shelf.stack, spec.adapters, spec.adapter_sha256)

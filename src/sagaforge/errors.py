@@ -23,16 +23,26 @@ An error takes exactly one positional message: Ray rebuilds exceptions from thei
 process, and loses the type of those that need more. The message is shown to the caller, except for 500s.
 """
 
+from __future__ import annotations
+
+from typing import Self
+
 
 class SagaForgeError(Exception):
     status: int = 500
     code: str = "internal"
     title: str = "Internal error"
     retry_after_s: int | None = None
+    field: str | None = None  # of the request, where one is at fault
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    def about(self, field: str | None) -> Self:
+        """The same error, with the field of the request that it is about."""
+        self.field = field
+        return self
 
 
 class BadRequest(SagaForgeError):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from sagaforge.schemas import Identifier, Shape, StreamEvent, Turn
+from sagaforge.schemas import Identifier, Shape, StreamEvent, Timestamp, Turn
 from sagaforge.texts import REFUSED_IN_NAMES
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
@@ -27,7 +25,6 @@ MAX_ADAPTER_SCALE = 4.0
 MAX_RESOLVED_CHARS = 10_000  # a prompt with its style around it
 MIN_SIDE, MAX_SIDE, SIDE_MULTIPLE = 64, 2048, 8
 DEFAULT_STRENGTH = 0.6
-MAX_FIELD_CHARS = 60  # of an unknown field's name, where it is told of
 # What receipts are read by. 1: brackets in prompts were text, pictures to start from were stretched, and what a mask
 # protects was painted with the rest. 2: as docs/images.md says.
 RULES = 2
@@ -61,22 +58,7 @@ class UsedLora(Shape):
     scale: float = Field(1.0, ge=-MAX_ADAPTER_SCALE, le=MAX_ADAPTER_SCALE)
 
 
-class Suggesting(Shape):
-    """A shape that tells of an unknown field which one was probably meant."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, value: Any) -> Any:
-        for name in value if isinstance(value, dict) else ():
-            if name not in cls.model_fields:
-                field = str(name)[:MAX_FIELD_CHARS]
-                near = difflib.get_close_matches(field, cls.model_fields, 1)
-                told = f"there is no field {field!r}" + (f"; did you mean {near[0]!r}?" if near else ": leave it out")
-                raise PydanticCustomError("extra_forbidden", "{told}", {"field": field, "told": told})
-        return value
-
-
-class ImageRequest(Suggesting):
+class ImageRequest(Shape):
     """What to paint. What is left out comes from the style preset, then from the model, the size from a picture to
     start from."""
 
@@ -144,7 +126,7 @@ class Receipt(Shape):
 
     rules: int = Field(1, ge=1, le=10**6)
     image_id: ImageId
-    created_at: datetime
+    created_at: Timestamp
     request: dict[str, Any]
     prompt: str = Field(max_length=MAX_RESOLVED_CHARS)
     negative_prompt: str | None = Field(None, max_length=MAX_RESOLVED_CHARS)
@@ -153,7 +135,7 @@ class Receipt(Shape):
     height: Side
     painted_width: Side
     painted_height: Side
-    shown_part: tuple[Pixels, Pixels] | None = None
+    shown_part: Annotated[tuple[Pixels, Pixels], Field(strict=False)] | None = None  # JSON has lists alone
     steps: Steps
     cfg_scale: Guidance
     scheduler: SchedulerName
@@ -249,7 +231,7 @@ class GalleryImage(GeneratedImage):
     """A picture as the gallery lists it; `asked`: the prompt as its maker wrote it."""
 
     asked: str
-    created_at: datetime
+    created_at: Timestamp
     world_id: str | None = None
     license: str | None = None
     watermark: str | None = None

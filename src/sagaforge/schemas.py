@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
 Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
@@ -17,9 +17,23 @@ MAX_INVENTORY_SLOTS = 50
 
 
 class Shape(BaseModel):
-    """Base of every shape: unknown fields are an error, so that a misspelt one is not silently ignored."""
+    """Base of every shape: unknown fields are an error, so that a misspelt one is not silently ignored, and a value has
+    its field's own type (`true` is not 1, `"2"` is not 2, `2.0` is no whole number), so that none is guessed.
 
-    model_config = ConfigDict(extra="forbid")
+    Parameters of an address and fields of a form are text: FastAPI reads them before a shape sees them.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _read_iso(value: object) -> object:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("write the time as ISO 8601, for example 2026-11-22T12:00:00Z") from None
+
+
+Timestamp = Annotated[datetime, BeforeValidator(_read_iso)]  # JSON has no type for it; its text is ISO 8601
 
 
 # --- the game -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from sagaforge.schemas import Emotion
+
 
 def _bank(text: str) -> list[str]:
     return [part.strip() for part in text.replace("\n", "|").split("|") if part.strip()]
 
 
-# Emotion, then lines.
-EN_SAID = {
+EN_SAID: dict[Emotion, list[str]] = {
     "neutral": _bank(
         """That is what I know of {o}.|There, now you know about {o}.|Ask again if {o} still puzzles you.|You asked about {o}; I have answered."""
     ),
@@ -32,7 +33,7 @@ EN_SAID_UNKNOWN = _bank(
 )
 EN_SAID_ANGRY = _bank("""Watch your tongue.|Do not threaten me.|You will regret that.|Step back, now.""")
 EN_SAID_GLAD = _bank("""Thank you, friend.|Ha! That was a good one.|You are kind.|Well met.""")
-ZH_SAID = {
+ZH_SAID: dict[Emotion, list[str]] = {
     "neutral": _bank("""關於{o}，我知道的就是這些。|好了，現在你知道{o}的事了。|如果還想知道{o}，再問我吧。"""),
     "curious": _bank("""你為什麼想知道{o}？|你打聽{o}做什麼？|你聽說了什麼關於{o}的事？"""),
     "amused": _bank("""哈，大家早晚都會問起{o}。|你不是第一個問{o}的人。"""),

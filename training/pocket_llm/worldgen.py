@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from sagaforge.datasets.lore_lines import LoreLine
 from sagaforge.functions.prompt import PastTurn, TurnPrompt
-from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
+from sagaforge.schemas import Change, Condition, Emotion, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
 from sagaforge.training.pocket_llm import banks, facts, lexicon
 from sagaforge.training.pocket_llm.cast import title_of
 from sagaforge.training.pocket_llm.lore import LoreMaker, fill
@@ -267,6 +267,7 @@ class SceneMaker(LoreMaker):
     def dialogues(self, near: list[str], entities: list[str], mood: str, answered: bool) -> list[ModelDialogue]:
         if not near or not self.chance(0.9):
             return []
+        emotion: Emotion
         if mood == "angry":
             emotion, text = "angry", self.pick(banks.EN_SAID_ANGRY, banks.ZH_SAID_ANGRY)
         elif mood:

@@ -100,7 +100,8 @@ def from_problem(problem: dict[str, Any], retry_after_s: float | None = None) ->
     request_id = problem.get("request_id")
     message = str(problem.get("detail") or problem.get("title") or "the bundle gave no reason")
     fields = [_field_at_fault(entry) for entry in problem.get("errors") or [] if isinstance(entry, dict)]
-    fields = [field for field in fields if field not in message]  # the detail itself tells of the first ones
+    # The detail itself tells of the first ones.
+    fields = [field for field in fields if field not in message and message not in field]
     actions = ACTIONS.get(code, [])
     if code == "internal":
         actions = [f"Look for request id {request_id} in the bundle's log."] if request_id else []

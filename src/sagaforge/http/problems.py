@@ -5,7 +5,9 @@ A 5xx that nobody raised on purpose says only that it is internal, with the requ
 
 from __future__ import annotations
 
+import difflib
 import logging
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -22,26 +24,34 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:sagaforge:error:"
 MAX_ECHO_CHARS = 200
 OPENAI_PREFIX = "/v1/"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def problem_of(error: BaseException, request_id: str) -> Problem:
-    """The problem document of any exception; unexpected ones are logged with their traceback."""
+def problem_of(error: BaseException, request_id: str, known: Collection[str] = ()) -> Problem:
+    """The problem document of any exception; unexpected ones are logged with their traceback.
+
+    Args:
+        known: fields that the request may have, to tell which one a misspelt one was meant to be.
+    """
     if isinstance(error, RequestValidationError):
-        return _validation_problem(error, request_id)
+        return _validation_problem(error, request_id, known)
     if isinstance(error, HTTPException) and isinstance(error.__cause__, SagaForgeError):
         # FastAPI makes a 400 of whatever is raised while it reads a body, the limit on its size too.
         return problem_of(error.__cause__, request_id)
     if isinstance(error, HTTPException):
         return _problem(error.status_code, _http_code(error.status_code), "", str(error.detail), request_id)
     if isinstance(error, SagaForgeError) and error.status != 500:
-        return _problem(error.status, error.code, error.title, error.detail, request_id)
+        at_fault = [{"field": error.field, "message": error.detail}] if error.field else None
+        return _problem(error.status, error.code, error.title, error.detail, request_id, at_fault)
     logger.error("request %s failed", request_id, exc_info=error)
     return _problem(500, "internal", "Internal error", "Internal error; the log has it under this id.", request_id)
 
 
-def problem_response(error: BaseException, request_id: str, path: str = "") -> JSONResponse:
+def problem_response(
+    error: BaseException, request_id: str, path: str = "", known: Collection[str] = ()
+) -> JSONResponse:
     """The response for `error`. On OpenAI's routes it has OpenAI's `error` member too, which its clients show."""
-    problem = problem_of(error, request_id)
+    problem = problem_of(error, request_id, known)
     body = problem.model_dump(exclude_none=True)
     if path.startswith(OPENAI_PREFIX):
         body["error"] = openai_error(problem)
@@ -55,14 +65,18 @@ def problem_response(error: BaseException, request_id: str, path: str = "") -> J
 
 async def handle_error(request: Request, error: Exception) -> JSONResponse:
     """Exception handler for FastAPI; the request id was put in the scope by the middleware."""
-    return problem_response(error, request.scope.get("request_id", ""), request.url.path)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    shape = getattr(getattr(body, "field_info", None), "annotation", None)
+    known = getattr(shape, "model_fields", ())
+    return problem_response(error, request.scope.get("request_id", ""), request.url.path, known)
 
 
-def openai_error(problem: Problem) -> dict[str, str]:
-    """The problem as the `error` member that OpenAI's clients read."""
+def openai_error(problem: Problem) -> dict[str, str | None]:
+    """The problem as the `error` member that OpenAI's clients read. `param`: the first field at fault."""
     return {
         "message": problem.detail,
-        "type": problem.type,
+        "type": OPENAI_TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "server_error"),
+        "param": problem.errors[0]["field"] if problem.errors else None,
         "code": problem.code,
         "request_id": problem.request_id,
     }
@@ -80,7 +94,7 @@ def _problem(status: int, code: str, title: str, detail: str, request_id: str, e
     )
 
 
-def _validation_problem(error: RequestValidationError, request_id: str) -> Problem:
+def _validation_problem(error: RequestValidationError, request_id: str, known: Collection[str]) -> Problem:
     failures = error.errors()
     if any(failure["type"] == "json_invalid" for failure in failures):
         position = failures[0]["loc"][-1]
@@ -92,8 +106,8 @@ def _validation_problem(error: RequestValidationError, request_id: str) -> Probl
         return _problem(UnsupportedType.status, UnsupportedType.code, UnsupportedType.title, detail, request_id)
     fields = [
         {
-            "field": _field(failure)[:MAX_ECHO_CHARS],
-            "message": failure["msg"],
+            "field": field_path(failure["loc"][1:], error.body)[:MAX_ECHO_CHARS] or str(failure["loc"][0]),
+            "message": _message(failure, known),
             "input": repr(failure.get("input"))[:MAX_ECHO_CHARS],
         }
         for failure in failures[:20]
@@ -102,10 +116,37 @@ def _validation_problem(error: RequestValidationError, request_id: str) -> Probl
     return _problem(422, InvalidInput.code, InvalidInput.title, detail, request_id, fields)
 
 
-def _field(failure: Any) -> str:
-    """The field at fault: a check of a whole body names it."""
-    path = ".".join(str(part) for part in failure["loc"][1:])
-    return path or str(failure.get("ctx", {}).get("field") or failure["loc"][0])
+def field_path(loc: Sequence[int | str], body: Any) -> str:
+    """Where in the body a failure is, as its sender would write it: `messages[0].content`.
+
+    pydantic's own path also names the alternatives that it tried, where a field may be one of several; what does not
+    lead on in the body is one of those.
+    """
+    path = ""
+    is_json = isinstance(body, dict | list)  # parameters have no body, and a form's is no JSON
+    for number, part in enumerate(loc):
+        is_last = number == len(loc) - 1
+        if isinstance(part, int):
+            path += f"[{part}]"
+            body = body[part] if isinstance(body, list) and part < len(body) else None
+        elif part.startswith("["):  # pydantic's mark of a key, which the part before it names
+            continue
+        elif isinstance(body, dict) and (part in body or is_last):
+            path += f".{part}" if path else part
+            body = body.get(part)
+        elif not is_json:
+            path += f".{part}" if path else part
+    return path
+
+
+def _message(failure: Any, known: Collection[str]) -> str:
+    if failure["type"] != "extra_forbidden":
+        return str(failure["msg"])
+    name = str(failure["loc"][-1])
+    near = (
+        difflib.get_close_matches(name, known, n=1) if len(failure["loc"]) == 2 and len(name) <= MAX_ECHO_CHARS else []
+    )
+    return "there is no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _http_code(status: int) -> str:

@@ -50,7 +50,7 @@ class LLM(LLMServer):
         """Yield server-sent events (`stream: true`) or one JSON document. Errors are `SagaForgeError`s."""
         from pydantic import ValidationError
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
-        from vllm.exceptions import VLLMClientError
+        from vllm.exceptions import GenerationError, VLLMClientError
 
         try:
             request = ChatCompletionRequest.model_validate(payload)
@@ -60,9 +60,11 @@ class LLM(LLMServer):
         try:
             async for batch in stream:
                 for part in batch if isinstance(batch, list) else [batch]:
-                    if (error := refusals.of_part(part)) is not None:
+                    if (error := refusals.of_part(part, payload)) is not None:
                         raise error
                     yield part if isinstance(part, str) else part.model_dump_json(exclude_none=True)
+        except GenerationError as exc:
+            raise refusals.of_failure(payload) from exc
         finally:
             # Closing the stream is what aborts the request inside the engine when the caller has gone.
             await stream.aclose()

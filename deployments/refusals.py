@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from sagaforge.errors import ContextOverflow, InvalidInput, NotFound, SagaForgeError, Unavailable
 
 STREAMED = 'data: {"error":'
+# Sampling that may forbid what a grammar asks for.
+EXCLUDING = ("logit_bias", "bad_words", "min_tokens", "ignore_eos", "stop_token_ids")
 # What vLLM appends to a message for its own log, and names of its own fields that callers know by another.
 _APPENDED = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
 _STACK = re.compile(r"\[?xgrammar stack.*?\]|/\S+/\S+\.(?:cpp|cc|py):\d+:?", re.IGNORECASE)
@@ -28,14 +31,16 @@ def of_exception(exc: Exception) -> InvalidInput:
     return InvalidInput(_said(str(exc))).about(getattr(exc, "parameter", None))
 
 
-def of_part(part: Any) -> SagaForgeError | None:
-    """The error that a part of an answer is; None for a part that is none."""
+def of_part(part: Any, payload: Mapping[str, Any]) -> SagaForgeError | None:
+    """The error that a part of the answer to `payload` is; None for a part that is none."""
     if isinstance(part, str):
-        return of_error(json.loads(part.removeprefix("data: "))["error"]) if part.startswith(STREAMED) else None
-    return of_error(part.error.model_dump()) if hasattr(part, "error") else None
+        error = json.loads(part.removeprefix("data: "))["error"] if part.startswith(STREAMED) else None
+    else:
+        error = part.error.model_dump() if hasattr(part, "error") else None
+    return of_error(error, payload) if error else None
 
 
-def of_error(error: dict[str, Any]) -> SagaForgeError:
+def of_error(error: dict[str, Any], payload: Mapping[str, Any]) -> SagaForgeError:
     """Ours for vLLM's `{message, type, param, code}`."""
     status, message, field = int(error.get("code") or 500), _said(error["message"]), error.get("param")
     if status == 404:
@@ -44,6 +49,15 @@ def of_error(error: dict[str, Any]) -> SagaForgeError:
         return ContextOverflow(message).about("messages")
     if 400 <= status < 500:
         return InvalidInput(message).about(field)
+    return of_failure(payload)
+
+
+def of_failure(payload: Mapping[str, Any]) -> SagaForgeError:
+    """Why a generation failed half-way: nothing is left to say where a grammar and the sampling exclude each other."""
+    is_constrained = "structured_outputs" in payload or payload.get("response_format", {}).get("type", "text") != "text"
+    others = [name for name in EXCLUDING if name in payload]
+    if is_constrained and others:
+        return InvalidInput(f"{others[0]} leaves no token that the answer's format allows.").about(others[0])
     return Unavailable("The language model failed to answer; try again.")
 
 

@@ -198,6 +198,14 @@ class ChatCompletion(Shape):
             raise wrong("constrains the answer, and so does response_format; send one of them")
         return value
 
+    @field_validator("allowed_token_ids")
+    @classmethod
+    def _unconstrained(cls, value: Any, info: ValidationInfo) -> Any:
+        other = info.data.get("response_format")
+        if value and (info.data.get("structured_outputs") or (other is not None and other.type != "text")):
+            raise wrong("constrains the answer's tokens, and so does its format; send one of them")
+        return value
+
     @field_validator("top_logprobs")
     @classmethod
     def _of_logprobs(cls, value: Any, info: ValidationInfo) -> Any:

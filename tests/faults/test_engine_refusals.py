@@ -121,6 +121,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"structured_outputs": {}}, "structured_outputs", "exactly one"),
     ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs", "exactly one"),
     ({"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}, "structured_outputs", "one of"),
+    ({"structured_outputs": {"regex": "a"}, "allowed_token_ids": [0]}, "allowed_token_ids", "one of them"),
+    ({"response_format": {"type": "json_object"}, "allowed_token_ids": [0]}, "allowed_token_ids", "one of them"),
     ({"continue_final_message": True}, "continue_final_message", "assistant"),
     ({"model": "gpt-9"}, "model", "gpt-9"),
 ]  # fmt: skip
@@ -196,15 +198,30 @@ async def test_what_is_meant_reaches_the_engine(
     ],
 )  # fmt: skip
 def test_the_engines_error_is_ours(error: dict[str, Any], kind: type, message: str, field: str | None) -> None:
-    made = refusals.of_error(error)
+    made = refusals.of_error(error, {})
     assert (type(made), made.detail, made.field) == (kind, message, field)
-    streamed = refusals.of_part(f"data: {json.dumps({'error': error})}\n\n")
+    streamed = refusals.of_part(f"data: {json.dumps({'error': error})}\n\n", {})
     assert (type(streamed), str(streamed)) == (kind, message)
 
 
 @pytest.mark.parametrize("part", ['data: {"choices": []}\n\n', "data: [DONE]\n\n", '{"id": "error"}'])
 def test_other_parts_are_none(part: str) -> None:
-    assert refusals.of_part(part) is None
+    assert refusals.of_part(part, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"structured_outputs": {"regex": "a"}, "min_tokens": 5}, "min_tokens"),
+        ({"response_format": {"type": "json_object"}, "logit_bias": {"5": -100}}, "logit_bias"),
+        ({"response_format": {"type": "text"}, "logit_bias": {"5": -100}}, None),
+        ({"structured_outputs": {"regex": "a"}}, None),
+        ({"min_tokens": 5}, None),
+    ],
+)
+def test_a_format_that_the_sampling_excludes_is_the_callers_mistake(payload: dict[str, Any], field: str | None) -> None:
+    error = refusals.of_failure(payload)
+    assert (error.field, type(error)) == (field, InvalidInput if field else Unavailable)
 
 
 def test_a_path_of_the_engines_classes_is_not_told() -> None:

@@ -31,16 +31,18 @@ def read_pdf(name: str, data: bytes, limits: UploadLimits) -> str:
     bounds = (limits.max_pdf_pages, limits.max_text_chars, limits.max_pdf_bytes, max(1, int(limits.max_pdf_seconds)))
     try:
         program = subprocess.run(
-            [sys.executable, "-P", PROGRAM, *map(str, bounds)], input=data, capture_output=True, check=True,
+            [sys.executable, "-P", PROGRAM, *map(str, bounds)],
+            input=data,
+            capture_output=True,
             timeout=limits.max_pdf_seconds,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         raise TooLarge(f"{name}: reading took over {limits.max_pdf_seconds:.0f} s; upload its text instead.") from None
-    except subprocess.CalledProcessError as exc:
+    if program.returncode or not program.stdout:  # it aborts where it gets no more memory
         raise TooLarge(
             f"{name}: the PDF is broken, or needs more than the {limits.max_pdf_bytes // 1024**2} MiB that reading it "
             "may take; split it, export it again, or upload its text."
-        ) from exc
+        )
     read = json.loads(program.stdout)
     if error := read.get("error"):
         raise _refused(name, error, limits)

@@ -19,10 +19,12 @@ from sagaforge.deployments.llm_client import Finished, LanguageModel, Piece, Res
 from sagaforge.deployments.retrieval import LoreSearch, Reading
 from sagaforge.errors import ContextOverflow, InvalidInput, NotFound
 from sagaforge.functions import turn_parts
-from sagaforge.functions.gate import CitationChecker, LexicalGate
+from sagaforge.functions.gate import CitationChecker, LexicalGate, Verdict
 from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.functions.partial_json import TurnReader
 from sagaforge.functions.prompt import TurnPrompt, build_messages
+from sagaforge.functions.rules import WorldFacts
+from sagaforge.functions.spelling import Spelling
 from sagaforge.functions.stutter import not_cut_short, without_label, without_stutter
 from sagaforge.profiles import Profile
 from sagaforge.schemas import (
@@ -118,7 +120,7 @@ async def stream_turn(
         clock.mark("prompt")
 
         checker = gate or LexicalGate(before.known_names)
-        generation = _Generation(prompt, llm, checker, world.language, clock)
+        generation = _Generation(prompt, llm, checker, profile.llm.alphabet, before.facts, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event
@@ -193,25 +195,32 @@ class _Generation:
     """One generation: streamed JSON in, events out; each sentence leaves only after the gate has seen it."""
 
     def __init__(
-        self, prompt: TurnPrompt, llm: LanguageModel, checker: CitationChecker, language: str, clock: _Clock
+        self,
+        prompt: TurnPrompt,
+        llm: LanguageModel,
+        checker: CitationChecker,
+        alphabet: str | None,
+        facts: WorldFacts,
+        clock: _Clock,
     ) -> None:
         self._prompt = prompt
         self._llm = llm
         self._checker = checker
-        self._language = language
+        self._alphabet = alphabet
+        self._facts = facts
         self._clock = clock
-        self._reader = TurnReader(language)
-        self._sentences: list[Sentence] = []  # as the gate left them
-        self._claimed: set[int] = set()  # the lines that they were marked with
+        self._begin_anew()
 
     def result(self) -> turn_parts.Generated:
         """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
-        return turn_parts.Generated(self._reader.finish(), self._sentences, self._prompt.lore)
+        answer = self._spelling.answer(self._reader.finish())
+        return turn_parts.Generated(answer, self._sentences, self._prompt.lore)
 
     async def events(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         prompt: TurnPrompt | None = self._prompt
         while prompt is not None:
             self._prompt = prompt
+            self._begin_anew()
             try:
                 async for event in self._attempt(request, request.temperature):
                     yield event
@@ -223,7 +232,10 @@ class _Generation:
                         yield event
                 if not self._sentences:
                     for element in self._reader.cut_sentence():
-                        yield self._checked(element)
+                        if (cut := self._checked(element)) is not None:
+                            yield cut
+                if not self._sentences and self._has_dropped:  # all that was written is broken, twice
+                    yield self._told(turn_parts.nothing_told(self._prompt.language))
                 return
             except ContextOverflow:
                 logger.info("a prompt did not fit the model and was made shorter")
@@ -240,11 +252,15 @@ class _Generation:
         return replace(self._prompt, lore=[self._prompt.lore[number - 1] for number in sorted(self._claimed)])
 
     def _begin_anew(self) -> None:
-        self._reader, self._sentences, self._claimed = TurnReader(self._language), [], set()
+        self._reader = TurnReader(self._prompt.language)
+        self._spelling = Spelling(self._prompt, self._alphabet)
+        self._sentences: list[Sentence] = []  # as the gate left them
+        self._claimed: set[int] = set()  # the lines that they were marked with
+        self._has_dropped = False
 
     async def _attempt(self, request: TurnRequest, temperature: float) -> AsyncGenerator[TurnEvent, None]:
         payload = {
-            "messages": build_messages(self._prompt),
+            "messages": build_messages(self._spelling.prompt),
             "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
             "temperature": temperature,
             "response_format": RESPONSE_FORMAT,
@@ -261,25 +277,46 @@ class _Generation:
                     self._clock.add("engine", event.engine_s)
                 elif isinstance(event, Piece):
                     for element in self._reader.feed(event.text):
-                        yield self._checked(element)
+                        if (checked := self._checked(element)) is not None:
+                            yield checked
 
-    def _checked(self, element: ModelSentence | ModelDialogue) -> TurnEvent:
+    def _checked(self, element: ModelSentence | ModelDialogue) -> TurnEvent | None:
+        """The event of what the model wrote; None where it is broken and nothing can stand for it."""
         if isinstance(element, ModelDialogue):
-            return TurnEvent(event="dialogue", data=turn_parts.told_dialogue(element).model_dump())
+            dialogue = self._spelling.dialogue(element)
+            told = turn_parts.told_dialogue(dialogue, self._facts) if dialogue else None
+            return TurnEvent(event="dialogue", data=told.model_dump()) if told else None
         started = time.perf_counter()
-        lore = self._prompt.lore
-        text = without_label(without_stutter(element.text), {line.section for line in lore})
-        text = not_cut_short(text, (line.text for line in lore))
-        verdict = self._checker.check(text, element.lore, lore)
-        citations, claimed = (
-            list(dict.fromkeys(lore[number - 1].chunk_id for number in numbers if 1 <= number <= len(lore)))
-            for numbers in (verdict.citations, element.lore)
-        )
-        sentence = Sentence(text=text, citations=citations, status=verdict.status, claimed=claimed)
-        self._sentences.append(sentence)
-        self._claimed.update(number for number in element.lore if 1 <= number <= len(lore))
+        sentence = self._sentence(element)
         self._clock.add("gate", time.perf_counter() - started)
+        self._has_dropped |= sentence is None
+        return self._told(sentence) if sentence else None
+
+    def _told(self, sentence: Sentence) -> TurnEvent:
+        self._sentences.append(sentence)
         return TurnEvent(event="sentence", data=sentence.model_dump())
+
+    def _sentence(self, element: ModelSentence) -> Sentence | None:
+        lore = self._prompt.lore
+        marks = [number for number in element.lore if 1 <= number <= len(lore)]
+        self._claimed.update(marks)
+        claimed = list(dict.fromkeys(lore[number - 1].chunk_id for number in marks))
+        written = self._spelling.told(element.text)
+        if written is None:
+            text, verdict = "", Verdict([], "invented")
+        else:
+            text = without_label(without_stutter(written), {line.section for line in lore})
+            text = not_cut_short(text, (line.text for line in lore))
+            verdict = self._checker.check(text, element.lore, lore)
+        for line in (lore[number - 1] for number in verdict.citations or marks):
+            if written is None or self._spelling.lacks(line.text):
+                is_told = any(line.text == sentence.text for sentence in self._sentences)
+                quoted = Sentence(text=line.text, citations=[line.chunk_id], status="cited", claimed=claimed)
+                return None if is_told else quoted
+        if written is None:
+            return None
+        citations = list(dict.fromkeys(lore[number - 1].chunk_id for number in verdict.citations))
+        return Sentence(text=text, citations=citations, status=verdict.status, claimed=claimed)
 
 
 def _started(session_id: str, turn_id: str) -> TurnEvent:

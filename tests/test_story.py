@@ -96,7 +96,7 @@ async def test_a_session_carries_its_state(house: House) -> None:
     assert [(item.name, item.quantity) for item in second.game_state.inventory] == [("rope", 2)]
     assert second.game_state.turn_count == 2
     assert second.game_state.character_id == "mara"
-    assert "Carries: rope ×2" in house.llm.prompts[1]
+    assert "Carries: rope x2" in house.llm.prompts[1]
     assert "Before: I take the rope. → Mara Venn winds" in house.llm.prompts[1]
     assert [turn.seq for turn in await house.services.sessions.history(first.session_id, 9)] == [1, 2]
     assert await story.last_turn(SessionRef(session_id=first.session_id), sessions=house.services.sessions) == second

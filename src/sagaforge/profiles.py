@@ -24,7 +24,11 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class LLMProfile:
-    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it."""
+    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it.
+
+    alphabet: the characters besides white space that it has learned to write, as the inside of a character class; None
+    for all of them, which is true of every model that was trained on the web.
+    """
 
     model_id: str
     source: str
@@ -35,6 +39,7 @@ class LLMProfile:
     kv_cache_bytes: int | None = None
     quantization: str | None = None
     gpu_memory_utilization: float | None = None
+    alphabet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ PROFILES: dict[str, Profile] = {
             max_model_len=2048,
             dtype="float32",
             kv_cache_bytes=192 * MIB,
+            alphabet=r"A-Za-z0-9!'(),\-.:;?–—“”…\u4e00-\u9fff、。「」！（），：；？",
         ),
         image=ImageProfile(
             model=ImageModel("pocket-sdxl", str(MODELS_DIR / "pocket-sdxl")),

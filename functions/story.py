@@ -154,14 +154,17 @@ async def _read(
     character_id = _character(request, world)
     if not request.use_rag:
         return world, character_id, Reading([], [])
+    message = turn_parts.message_of(request, parent)
     lore = await retrieval.read(
         world.world_id,
         world.version,
-        turn_parts.search_query(turn_parts.message_of(request, parent), history),
+        turn_parts.search_query(message, history),
         top_k=profile.retrieve_top_k,
         max_lines=profile.lore_max_lines,
         max_chars=profile.lore_max_chars,
         min_share=profile.lore_min_share,
+        min_confidence=profile.lore_min_confidence,
+        asked=message if turn_parts.stands_alone(message) else None,
     )
     return world, character_id, lore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,10 @@ MAX_ESTABLISHED_CHARS = 100
 NOTHING_TOLD = {"en": "There is nothing to tell of that.", "zh-Hant": "這件事無可奉告。", "zh-Hans": "这件事无可奉告。"}
 # A message of fewer telling words ("And why?") is searched together with the one before it.
 FEW_TERMS = 3
+QUESTION_WORDS = frozenset("who whom whose what which when where why how".split())
+POINTING_BACK = frozenset(
+    "he him his she her hers it its they them their theirs this that these those there then and but so".split()
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,12 @@ def search_query(message: str, history: Sequence[StoredTurn]) -> str:
     if history and len(set(query_terms(message))) < FEW_TERMS:
         return f"{message} {history[-1].message}"
     return message
+
+
+def stands_alone(message: str) -> bool:
+    """Whether a question can be understood without what was said before it: it points back at nothing."""
+    words = re.findall(r"[a-z]+", message.casefold())
+    return bool(words) and ("?" in message or words[0] in QUESTION_WORDS) and POINTING_BACK.isdisjoint(words)
 
 
 def make_prompt(before: Before, world: World, history: Sequence[StoredTurn], lore: list[LoreLine]) -> TurnPrompt:

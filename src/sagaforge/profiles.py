@@ -75,6 +75,9 @@ class Profile:
     lore_max_chars: int
     lore_min_share: float  # of the best line's score; what is below it distracts a small model
     retrieve_top_k: int
+    # That lore is about the question, 0 to 1: below, a prompt gets none. 0 leaves it to the language model, which a
+    # large one does better; and an embedder that is no static table is never asked.
+    lore_min_confidence: float = 0.0
 
 
 _SDXL = ImageProfile(
@@ -116,6 +119,7 @@ PROFILES: dict[str, Profile] = {
         lore_max_chars=600,
         lore_min_share=0.5,
         retrieve_top_k=6,
+        lore_min_confidence=0.5,
     ),
     "cpu": Profile(
         name="cpu",

@@ -61,7 +61,9 @@ class StaticEmbedder:
     def telling(self, words: Sequence[str]) -> Vectors:
         # The rows of frequent tokens are short, so that they weigh little in a mean. A word counts as its rarest piece.
         ids = [encoding.ids for encoding in self._model.tokenizer.encode_batch(list(words), add_special_tokens=False)]
-        lengths = np.array([max((self._lengths[i] for i in pieces), default=self._rare) for pieces in ids], np.float32)
+        unknown = self._model.unk_token_id
+        known = [[self._lengths[i] for i in pieces if i != unknown] for pieces in ids]
+        lengths = np.array([max(pieces, default=self._rare) for pieces in known], np.float32)
         return np.clip((lengths - self._common) / max(self._rare - self._common, 1e-6), 0.05, 1.0)
 
     def encode(self, texts: Sequence[str]) -> Vectors:

@@ -17,8 +17,8 @@ from sagaforge.datasets.rerank import Comparison
 
 Floats = npt.NDArray[np.floating]
 
-# Rounded from a logistic fit of tests/data/questions_out_of_world.txt against the English questions of the sample and of
-# generated worlds.
+# Rounded from a logistic fit: tests/data/questions_out_of_world.txt against the English questions of the sample worlds
+# and of generated ones.
 LIKENESS, SHARED, IN_ONE_LINE, COVERED, NAMED, UNKNOWN_NAME, BIAS = 5.0, 1.0, 1.5, 1.5, 1.5, -1.0, -6.0
 MAX_SHARED, MAX_IN_ONE_LINE, MAX_UNKNOWN_NAMES = 3.0, 2.5, 2
 IS_SAME = 0.999  # of two words' likeness: one stem

@@ -24,8 +24,10 @@ from sagaforge.schemas import Change, Condition, ModelChoice, ModelDialogue, Mod
 
 # Shorter stand-ins would be found inside ordinary text.
 MIN_STAND_IN = 3
-# How alike a misspelt stand-in must be to be taken for it, as difflib measures; and from which length on.
-LIKENESS, MIN_MISSPELT = 0.8, 5
+# How alike a misspelt name must be, as difflib measures, to be put right (a long one), or to be taken for broken (after
+# a text's first word, which has a capital letter whatever it is).
+MENDED_LIKENESS, MIN_MENDED = 0.8, 5
+MISSPELT_LIKENESS = 0.6
 LATIN_WORD = re.compile(r"[A-Za-z0-9]+")
 # What stands for a mark where transliteration has another idea. A mark is not put back.
 MARKS = {"『": "「", "』": "」", "《": "「", "》": "」", "〈": "「", "〉": "」", "～": "—", "×": "x"}
@@ -66,7 +68,10 @@ class Spelling:
             return None
         if not self._original_of:
             return text
-        return self._stand_ins.sub(lambda match: self._written[match.group()], LATIN_WORD.sub(self._spelt, text))
+        text = LATIN_WORD.sub(self._spelt, text)
+        if any(self._is_misspelt(match.group()) for match in LATIN_WORD.finditer(text) if match.start()):
+            return None
+        return self._stand_ins.sub(lambda match: self._written[match.group()], text)
 
     def dialogue(self, dialogue: ModelDialogue) -> ModelDialogue | None:
         """A line of dialogue as `told`; None where it, or its speaker, is broken."""
@@ -145,15 +150,22 @@ class Spelling:
         return re.compile(rf"(?<![A-Za-z0-9])(?:{names})(?=s?(?![A-Za-z0-9]))")  # a plural's "s" may follow
 
     def _spelt(self, match: re.Match[str]) -> str:
-        """A word of the model's, or the stand-in that it nearly is."""
+        """A word of the model's, or the name that it nearly is."""
         word = match.group()
-        if (
-            len(word) < MIN_MISSPELT
-            or word.casefold() in self._words
-            or word.casefold().removesuffix("s") in self._words
-        ):
+        if len(word) < MIN_MENDED or self._is_known(word):
             return word
-        return next(iter(get_close_matches(word, self._original_of, 1, LIKENESS)), word)
+        return next(iter(get_close_matches(word, self._names, 1, MENDED_LIKENESS)), word)
+
+    def _is_misspelt(self, word: str) -> bool:
+        return not self._is_known(word) and bool(get_close_matches(word, self._names, 1, MISSPELT_LIKENESS))
+
+    def _is_known(self, word: str) -> bool:
+        """Whether it is no name, or one that the prompt has."""
+        return not word[0].isupper() or not self._words.isdisjoint((word.casefold(), word.casefold().removesuffix("s")))
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [stand_in for stand_in in self._original_of if stand_in[0].isupper()]
 
 
 @cache

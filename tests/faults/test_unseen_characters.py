@@ -192,6 +192,12 @@ def test_what_the_model_cannot_have_read_is_broken(text: str) -> None:
     assert spelling("The café of René.").told(text) is None
 
 
+@pytest.mark.parametrize("text", ["Ask Rene Lux", "Follow Renn", "See Lukk now"])
+def test_a_name_that_is_nearly_the_world_s_is_broken(text: str) -> None:
+    assert spelling("René Łuk sings.").told(text) is None
+    assert spelling("René Łuk sings to Lux and Renn, and to Lukk.").told(text) is not None
+
+
 def test_a_player_may_type_the_plain_name() -> None:
     of_plain = spelling("René Łuk sings.", message="Where is Rene Luk?")
     assert "Rene Luk sings." in build_messages(of_plain.prompt)[1]["content"]

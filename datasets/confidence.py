@@ -9,11 +9,13 @@ has never heard of tells against it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from sagaforge.datasets.rerank import Comparison
+from sagaforge.datasets.text import CHINESE_FILLERS, HAN_CHARACTER, STOP_WORDS, fold, terms
 
 Floats = npt.NDArray[np.floating]
 
@@ -48,3 +50,11 @@ def confidence(compared: Comparison, telling: Floats, likenesses: Floats) -> flo
         + UNKNOWN_NAME * min(int((compared.is_name & ~is_known).sum()), MAX_UNKNOWN_NAMES)
     )
     return 1.0 / (1.0 + math.exp(-score))
+
+
+def shares_nothing(asked: str, lines: Iterable[str]) -> bool:
+    """Whether a Chinese question has no pair of characters, and no word or number, that one of the lines has: all that
+    can be said without an embedder that reads Chinese. False for a question that is made of question words only."""
+    wanted = {term for term in terms(CHINESE_FILLERS.sub(" ", fold(asked))) if term not in STOP_WORDS}
+    wanted = {term for term in wanted if len(term) > 1 or not HAN_CHARACTER.match(term)}
+    return bool(wanted) and all(wanted.isdisjoint(terms(line)) for line in lines)

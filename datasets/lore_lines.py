@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sagaforge.datasets.confidence import confidence
+from sagaforge.datasets.confidence import confidence, shares_nothing
 from sagaforge.datasets.embedder import Embedder, Vectors
 from sagaforge.datasets.line_matcher import load_line_matcher
 from sagaforge.datasets.rerank import Candidate, WordReranker
@@ -97,10 +97,9 @@ class LineSelector:
         candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
         if not candidates:
             return []
-        can_read = self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(query))
-        if can_read and min_confidence > 0 and self._confidence(candidates, asked or query) < min_confidence:
+        if min_confidence > 0 and self._confidence(candidates, asked or query) < min_confidence:
             return []
-        own = await self._by_words(candidates, query) if can_read else _scores(candidates, query)
+        own = await self._by_words(candidates, query) if self._can_read(query) else _scores(candidates, query)
         top = max(own) or 1.0
         matches = self._matcher.scores(query, [(each.line.section, each.line.text) for each in candidates])
         scores = [
@@ -121,12 +120,20 @@ class LineSelector:
         )
 
     def _confidence(self, candidates: list[_Candidate], asked: str) -> float:
+        """That the candidates are about what is asked, 0 to 1; 1 where nothing can be said of it."""
+        if not self._can_read(asked):
+            texts = (f"{each.line.section} . {each.line.text}" for each in candidates)
+            return 0.0 if HAN_CHARACTER.search(asked) and shares_nothing(asked, texts) else 1.0
         compared = self._words.compare(
             asked, [Candidate(each.line.section, each.line.text, 0.0) for each in candidates]
         )
         if compared is None:
             return 1.0
         return confidence(compared, self._embedder.telling(compared.words), self._likenesses(candidates, asked))
+
+    def _can_read(self, text: str) -> bool:
+        """While somebody waits, and in this script."""
+        return self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(text))
 
     def _likenesses(self, candidates: list[_Candidate], query: str) -> Vectors:
         texts = [f"{candidate.line.section}. {candidate.line.text}" for candidate in candidates]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sagaforge.datasets.confidence import confidence
+from sagaforge.datasets.confidence import confidence, shares_nothing
 from sagaforge.datasets.embedder import load_embedder
 from sagaforge.datasets.lore_lines import LineSelector, LoreLine
 from sagaforge.datasets.rerank import Comparison
@@ -94,10 +94,31 @@ def test_a_question_about_the_world_keeps_its_line(ask: Ask, question: str, sect
     assert lines == ask(question, min_confidence=0.0)
 
 
-@pytest.mark.parametrize("message", ["Hello?", "Who are you?", "", "?!", "Hi!", "燈塔在哪裡？", "誰畫了蒙娜麗莎？"])
+@pytest.mark.parametrize("message", ["Hello?", "Who are you?", "", "?!", "Hi!", "你是誰？", "為什麼？"])
 def test_what_asks_for_nothing_particular_is_not_judged(ask: Ask, message: str) -> None:
-    """Nor what the embedder can't read: there lore is found by its characters, or not at all."""
     assert ask(message) == ask(message, min_confidence=0.0)
+
+
+CHINESE = ["光速是一隻鴿子的名字。", "林默的左手在2074年大停電時壓碎了。", "Alice 靠咖啡度日。"]
+
+
+@pytest.mark.parametrize(
+    ("question", "nothing"),
+    [
+        ("月亮有多遠？", True),
+        ("誰畫了蒙娜麗莎？", True),
+        ("怎麼打領帶？", True),  # 帶 alone would not do
+        ("袋鼠吃什麼？", True),
+        ("林默的手怎麼了？", False),
+        ("那只鸽子叫什么？", False),  # the other script
+        ("2074 年發生了什麼？", False),
+        ("Alice 在哪裡？", False),
+        ("你是誰？", False),
+        ("", False),
+    ],
+)
+def test_a_chinese_question_must_share_two_characters(question: str, nothing: bool) -> None:
+    assert shares_nothing(question, CHINESE) is nothing
 
 
 def test_a_follow_up_is_judged_by_its_own_words(ask: Ask) -> None:

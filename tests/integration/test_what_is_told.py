@@ -45,6 +45,8 @@ def test_what_the_lore_does_not_know_is_not_cited(bundle: Bundle, question: str)
     assert turn["narration"]
 
 
-@pytest.mark.parametrize("question", ["How many people live in Lantern Reach?", "What colour is the Tallowby Light?"])
+@pytest.mark.parametrize(
+    "question", ["How many people live in Lantern Reach?", "How many stubs are there in a candle?"]
+)
 def test_what_it_knows_still_is(bundle: Bundle, question: str) -> None:
     assert bundle.turn(message=question, seed=1)["citations"]

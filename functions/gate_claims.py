@@ -20,13 +20,12 @@ from sagaforge.functions.gate_lexicon import (
     ORDINALS,
     SCALES,
     TENS,
+    UNIT_SIGNS,
     UNITS,
 )
 
 CLAUSE_BREAK = re.compile(r"[,;:.!?…()\[\]\"“”「」『』《》，。；：！？（）—\n]|--| - ")
 SENTENCE_BREAK = re.compile(r"[.!?…:\"“”。！？：「」]")
-# A number's unit says as much as its word does: "€3" is 3 euro.
-UNIT_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen", "%": "percent", "‰": "permille", "°": "degree"}
 UNIT_BEFORE = re.compile(r"([€$£¥])\s?(\d+(?:[.,]\d+)*)")
 UNIT = re.compile(f"[{''.join(UNIT_SIGNS)}]")
 MAX_CHARS = 600  # a prompt shows at most 400 of a line, and a sentence of narration has at most 320
@@ -108,20 +107,15 @@ class Claim:
 @lru_cache(maxsize=4096)
 def read_claim(text: str) -> Claim:
     """Read a sentence or a lore line. Cached: a turn asks for each of its lines many times."""
-    text = _with_units_spelt(unicodedata.normalize("NFKC", text[:MAX_CHARS]))
+    text = unicodedata.normalize("NFKC", text[:MAX_CHARS])
+    text = UNIT_BEFORE.sub(lambda match: f"{match.group(2)} {UNIT_SIGNS[match.group(1)]}", text)
+    text = UNIT.sub(lambda match: f" {UNIT_SIGNS[match.group()]} ", text)
     matches = list(TERM.finditer(text))
     num_han = sum(len(m.group()) for m in matches if m.lastgroup == "han")
     units, num_negators = _units(text, matches)
     han, numbers = _han(text, matches) if num_han else ("", frozenset[float]())
     symbols = frozenset() if text.isascii() else frozenset(c for c in text if unicodedata.category(c) == "So")
     return Claim(units, num_negators, han, numbers, num_han, symbols)
-
-
-def _with_units_spelt(text: str) -> str:
-    if not UNIT.search(text):
-        return text
-    text = UNIT_BEFORE.sub(lambda match: f"{match.group(2)} {UNIT_SIGNS[match.group(1)]}", text)
-    return UNIT.sub(lambda match: f" {UNIT_SIGNS[match.group()]} ", text)
 
 
 def han_spelling(name: str) -> str:

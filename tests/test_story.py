@@ -10,7 +10,7 @@ from sagaforge.errors import (
     InvalidInput,
     NotFound,
 )
-from sagaforge.functions import story
+from sagaforge.functions import generation, story
 from sagaforge.functions.prompt import TurnPrompt, build_messages
 from sagaforge.schemas import SessionRef, Turn, TurnRequest
 from tests.fakes import HARBOUR, INVENTED, LIGHT, TIDE, WORLD_ID, House, answer
@@ -184,9 +184,9 @@ async def test_a_message_cannot_leave_its_place(house: House) -> None:
 async def test_the_request_bounds_the_answer(house: House) -> None:
     await take(house, "Hello?", max_tokens=100, temperature=0.0, seed=3)
     payload = house.llm.payloads[0]
-    assert payload["max_tokens"] == 100 + story.CLOSING_TOKENS
+    assert payload["max_tokens"] == 100 + generation.CLOSING_TOKENS
     assert (payload["temperature"], payload["seed"]) == (0.0, 3)
-    assert payload["response_format"] is story.RESPONSE_FORMAT
+    assert payload["response_format"] is generation.RESPONSE_FORMAT
 
 
 def test_a_prompt_is_two_messages() -> None:

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.floating]
 # and of generated ones.
 LIKENESS, SHARED, IN_ONE_LINE, COVERED, NAMED, UNKNOWN_NAME, BIAS = 5.0, 1.0, 1.5, 1.5, 1.5, -1.0, -6.0
 MAX_SHARED, MAX_IN_ONE_LINE, MAX_UNKNOWN_NAMES = 3.0, 2.5, 2
+# A word that is found in a little lore is hardly there by chance. Of a large world some thirty lines are judged.
+FEW_LINES, NUM_LINES = 0.6, 30
+REQUESTS = frozenset("tell describe explain ask know say".split())  # "Tell me about the bell" asks for the bell
 IS_SAME = 0.999  # of two words' likeness: one stem
 MIN_ASKED = 0.5  # of all the words' telling: below, a message asks for nothing particular ("Hello?")
 
@@ -35,19 +38,21 @@ def confidence(compared: Comparison, telling: Floats, likenesses: Floats) -> flo
         telling: how much each of these words tells, 0 to 1.
         likenesses: of the question as a whole to each line, -1 to 1.
     """
+    counts = np.array([word not in REQUESTS for word in compared.words])
+    telling, rarity = telling * counts, compared.rarity * counts
     if telling.sum() < MIN_ASKED:
         return 1.0
     is_same = compared.best >= IS_SAME
     is_known = is_same.any(axis=1)
-    rarity = compared.rarity
+    num_unknown = int((compared.is_name & ~is_known).sum())
     score = (
         BIAS
         + LIKENESS * float(likenesses.max())
         + SHARED * min(float(telling[is_known].sum()), MAX_SHARED)
         + IN_ONE_LINE * min(float((telling @ is_same).max()), MAX_IN_ONE_LINE)
         + COVERED * float((rarity @ compared.best).max() / max(float(rarity.sum()), 1e-6))
-        + NAMED * bool((compared.is_name & compared.is_title & is_known).any())
-        + UNKNOWN_NAME * min(int((compared.is_name & ~is_known).sum()), MAX_UNKNOWN_NAMES)
+        + (UNKNOWN_NAME * min(num_unknown, MAX_UNKNOWN_NAMES) if num_unknown else NAMED * bool(compared.is_name.any()))
+        + FEW_LINES * max(0.0, math.log(NUM_LINES / compared.best.shape[1])) * bool(is_known.any())
     )
     return 1.0 / (1.0 + math.exp(-score))
 

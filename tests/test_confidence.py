@@ -20,7 +20,7 @@ PROFILE = PROFILES["pocket"]
 LORE = {
     "Far Widow": "Far Widow is the westernmost island of the Reach, and eighty-four people live on it by choice.",
     "Gannet Head": "The Gannet Light stands on its highest point, 140 feet above the spring tide mark.",
-    "Tides": "High water returns every twelve hours and twenty-five minutes. The moon pulls it, the Reeve says.",
+    "Tides": "High water returns every twelve hours and twenty-five minutes.",
     "Money": "Twelve stubs make one candle, and twenty candles make one crown.",
     "The Alderman": "The Alderman is an elderly bellwhale that answers a bell rung under water.",
     "The Rope War": "The Rope War began when a ferry dragged a diving bell three miles.",
@@ -99,6 +99,42 @@ def test_what_asks_for_nothing_particular_is_not_judged(ask: Ask, message: str) 
     assert ask(message) == ask(message, min_confidence=0.0)
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Who is Mara?",
+        "Tell me about the bell",
+        "Is the bell iron?",
+        "What burns?",
+        "Who owns the café?",
+        "Who owns the cafe?",
+    ],
+)
+def test_in_a_little_lore_one_word_is_enough(question: str) -> None:
+    """Where there are few lines, a word is hardly found by chance."""
+    lore = [
+        "The ferry bell is brass.",
+        "The harbour light burns whale oil.",
+        "Mara Venn winds the clock.",
+        "The café belongs to René Łuk.",
+    ]
+    chunks = [
+        Chunk(
+            id=f"doc_1@section_{n}:chunk_1",
+            text=text,
+            score=1.0,
+            metadata=ChunkMetadata(source="l", section=f"Part {n}"),
+        )
+        for n, text in enumerate(lore)
+    ]
+    selector = LineSelector(load_embedder(PROFILE.embedder))
+    for asked, is_known in ((question, True), ("How far is the moon?", False), ("Who wrote Hamlet?", False)):
+        lines = asyncio.run(
+            selector.select(chunks, asked, max_lines=3, max_chars=600, min_confidence=PROFILE.lore_min_confidence)
+        )
+        assert bool(lines) == is_known
+
+
 CHINESE = ["光速是一隻鴿子的名字。", "林默的左手在2074年大停電時壓碎了。", "Alice 靠咖啡度日。"]
 
 
@@ -160,7 +196,7 @@ def test_each_sign_counts_in_its_direction() -> None:
     assert of([[1.0, 0.0], [0.0, 0.3]], likeness=0.8) > base
     assert of([[1.0, 0.0], [0.0, 0.3]], telling=0.9) > base
     assert of([[1.0, 0.0], [1.0, 0.3]]) > of([[1.0, 0.0], [0.0, 1.0]]) > base  # in one line, or over two
-    assert of([[1.0, 0.0], [0.0, 0.3]], name=True, title=True) > base
+    assert of([[1.0, 0.0], [1.0, 0.3]], name=True) > of([[1.0, 0.0], [1.0, 0.3]])
     assert of([[0.3, 0.0], [0.0, 0.3]], name=True) < of([[0.3, 0.0], [0.0, 0.3]])  # names nobody has heard of
 
 

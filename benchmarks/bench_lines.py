@@ -99,6 +99,7 @@ async def places(questions: Questions, match_weight: float) -> list[tuple[int | 
                 max_lines=profile.lore_max_lines,
                 max_chars=profile.lore_max_chars,
                 min_share=profile.lore_min_share,
+                min_confidence=profile.lore_min_confidence,
             )
             spent = 1000 * (time.perf_counter() - began)
             holding = [number for number, line in enumerate(lines) if each.is_held(line.text)]

@@ -22,6 +22,8 @@ Vectors = npt.NDArray[np.float32]
 # An English vocabulary holds a few hundred Han characters (MiniLM's has 390), one that reads Chinese holds thousands.
 MIN_HAN_PIECES = 2000
 POCKET_NAME = "pocket-embedder"
+# Of the lengths of a static table's rows: what is as short as the first is common, from the second on it is rare.
+COMMON_PERCENTILE, RARE_PERCENTILE = 0.1, 75
 
 
 class Embedder(Protocol):
@@ -35,6 +37,10 @@ class Embedder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """One row of length 1 per text, float32; a text without a known token is a row of zeros."""
+        ...
+
+    def telling(self, words: Sequence[str]) -> Vectors:
+        """How much each word tells, 0 ("make") to 1 ("cistern"), float32; asked of static embedders only."""
         ...
 
 
@@ -51,6 +57,16 @@ class StaticEmbedder:
         self.name = _name_of(str(path))
         self.dim = int(self._model.dim)
         self.reads_chinese = _reads_chinese(self._model.tokens)
+        self._lengths = np.linalg.norm(self._model.embedding, axis=1)
+        self._common, self._rare = np.percentile(self._lengths, (COMMON_PERCENTILE, RARE_PERCENTILE))
+
+    def telling(self, words: Sequence[str]) -> Vectors:
+        # The rows of frequent tokens are short, so that they weigh little in a mean. A word counts as its rarest piece.
+        ids = [encoding.ids for encoding in self._model.tokenizer.encode_batch(list(words), add_special_tokens=False)]
+        unknown = self._model.unk_token_id
+        known = [[self._lengths[i] for i in pieces if i != unknown] for pieces in ids]
+        lengths = np.array([max(pieces, default=self._rare) for pieces in known], np.float32)
+        return np.clip((lengths - self._common) / max(self._rare - self._common, 1e-6), 0.05, 1.0)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         if not texts:
@@ -77,6 +93,9 @@ class TransformerEmbedder:
         self._batch_size, self._max_tokens = batch_size, max_tokens
         self.dim = int(self._model.config.hidden_size)
         self.reads_chinese = _reads_chinese(self._tokenizer.get_vocab())
+
+    def telling(self, words: Sequence[str]) -> Vectors:
+        return np.ones(len(words), dtype=np.float32)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)

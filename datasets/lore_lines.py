@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sagaforge.datasets.confidence import confidence, shares_nothing
 from sagaforge.datasets.embedder import Embedder, Vectors
 from sagaforge.datasets.line_matcher import load_line_matcher
 from sagaforge.datasets.rerank import Candidate, WordReranker
@@ -76,18 +77,29 @@ class LineSelector:
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
 
     async def select(
-        self, chunks: Sequence[Chunk], query: str, *, max_lines: int, max_chars: int, min_share: float = 0.0
+        self,
+        chunks: Sequence[Chunk],
+        query: str,
+        *,
+        max_lines: int,
+        max_chars: int,
+        min_share: float = 0.0,
+        min_confidence: float = 0.0,
+        asked: str | None = None,
     ) -> list[LoreLine]:
         """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
 
         At most `max_lines`, and `max_chars` characters as they will stand in the prompt; none whose score is below
-        `min_share` (0 to 1) of the best one's. The same input gives the same lines in the same order.
+        `min_share` (0 to 1) of the best one's, and none at all where the confidence that they are about `asked` (the
+        query, unless it is given) is below `min_confidence` (0 to 1, 0 asks for none). The same input gives the same
+        lines in the same order.
         """
         candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
         if not candidates:
             return []
-        can_read = self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(query))
-        own = await self._by_words(candidates, query) if can_read else _scores(candidates, query)
+        if min_confidence > 0 and self._confidence(candidates, asked or query) < min_confidence:
+            return []
+        own = await self._by_words(candidates, query) if self._can_read(query) else _scores(candidates, query)
         top = max(own) or 1.0
         matches = self._matcher.scores(query, [(each.line.section, each.line.text) for each in candidates])
         scores = [
@@ -98,12 +110,7 @@ class LineSelector:
         return [line for line, score in _best(candidates, scores, max_lines, max_chars) if score >= least]
 
     async def _by_words(self, candidates: list[_Candidate], query: str) -> list[float]:
-        texts = [f"{candidate.line.section}. {candidate.line.text}" for candidate in candidates]
-        if fresh := [text for text in texts if text not in self._vectors]:
-            self._vectors.update(zip(fresh, self._embedder.encode(fresh), strict=True))
-        likenesses = np.stack([self._vectors[text] for text in texts]) @ self._embedder.encode([query])[0]
-        while len(self._vectors) > MAX_VECTORS:
-            self._vectors.popitem(last=False)
+        likenesses = self._likenesses(candidates, query)
         return await self._words.scores(
             query,
             [
@@ -111,6 +118,31 @@ class LineSelector:
                 for candidate, likeness in zip(candidates, likenesses, strict=True)
             ],
         )
+
+    def _confidence(self, candidates: list[_Candidate], asked: str) -> float:
+        """That the candidates are about what is asked, 0 to 1; 1 where nothing can be said of it."""
+        if not self._can_read(asked):
+            texts = (f"{each.line.section} . {each.line.text}" for each in candidates)
+            return 0.0 if HAN_CHARACTER.search(asked) and shares_nothing(asked, texts) else 1.0
+        compared = self._words.compare(
+            asked, [Candidate(each.line.section, each.line.text, 0.0) for each in candidates]
+        )
+        if compared is None:
+            return 1.0
+        return confidence(compared, self._embedder.telling(compared.words), self._likenesses(candidates, asked))
+
+    def _can_read(self, text: str) -> bool:
+        """While somebody waits, and in this script."""
+        return self._embedder.is_static and (self._embedder.reads_chinese or not HAN_CHARACTER.search(text))
+
+    def _likenesses(self, candidates: list[_Candidate], query: str) -> Vectors:
+        texts = [f"{candidate.line.section}. {candidate.line.text}" for candidate in candidates]
+        if fresh := [text for text in texts if text not in self._vectors]:
+            self._vectors.update(zip(fresh, self._embedder.encode(fresh), strict=True))
+        likenesses = np.stack([self._vectors[text] for text in texts]) @ self._embedder.encode([query])[0]
+        while len(self._vectors) > MAX_VECTORS:
+            self._vectors.popitem(last=False)
+        return likenesses
 
 
 def _best(

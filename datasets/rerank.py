@@ -39,6 +39,23 @@ class Candidate:
     likeness: float = 0.0
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The telling words of a question against some candidates.
+
+    best: [words, candidates], how like the nearest word of a candidate is, 0 to 1. rarity, is_title, is_capital,
+    is_name: [words]; rare is what few candidates have, is_title what stands in a section's title, is_capital what has a
+    capital letter in the question, is_name the same but for its first word.
+    """
+
+    words: list[str]
+    best: npt.NDArray[np.float64]
+    rarity: npt.NDArray[np.float64]
+    is_title: npt.NDArray[np.bool_]
+    is_capital: npt.NDArray[np.bool_]
+    is_name: npt.NDArray[np.bool_]
+
+
 class Reranker(Protocol):
     max_candidates: int
 
@@ -66,9 +83,19 @@ class WordReranker:
         self._forget()
 
     async def scores(self, query: str, candidates: Sequence[Candidate]) -> list[float]:
+        compared = self.compare(query, candidates)
+        if compared is None:
+            return [candidate.score for candidate in candidates]
+        weights = compared.rarity * np.where(compared.is_title & compared.is_capital, NAME_WEIGHT, 1.0)
+        found = _scaled(weights @ compared.best)
+        near = _scaled(np.array([candidate.likeness for candidate in candidates]))
+        return [float(score) for score in WORD_SHARE * found + (1 - WORD_SHARE) * near]
+
+    def compare(self, query: str, candidates: Sequence[Candidate]) -> Comparison | None:
+        """Each telling word of the question with each candidate; None where it has none that the embedder can read."""
         wanted = [word for word in dict.fromkeys(words(query)) if word not in STOP_WORDS]
         if not wanted or (HAN_CHARACTER.search(query) and not self._embedder.reads_chinese):
-            return [candidate.score for candidate in candidates]
+            return None
         if len(self._ids) > MAX_WORDS:
             self._forget()
         held = [self._words_of(candidate) for candidate in candidates]
@@ -80,8 +107,8 @@ class WordReranker:
         # Two names that share a syllable are like each other as vectors, and are two names.
         titles = " ".join({candidate.section for candidate in candidates})
         named = {stem(word) for word in words(titles)}
-        is_name = np.array([stem(word) in named for word in wanted])
-        likeness[is_name] = 0.0
+        is_title = np.array([stem(word) in named for word in wanted])
+        likeness[is_title] = 0.0
         likeness[stems[:, None] == self._stem_ids[known][None, :]] = 1.0
 
         sizes = np.array([len(ids) for ids in held])
@@ -92,11 +119,15 @@ class WordReranker:
             best[:, sizes > 0] = np.maximum.reduceat(likeness[:, places[:-1]], starts, axis=1)
         frequency = best.sum(axis=1)
         rarity = np.log(1 + (len(candidates) - frequency + 0.5) / (frequency + 0.5))
-        capitalised = set(words(" ".join(CAPITALISED.findall(query))))
-        rarity[is_name & np.array([word in capitalised for word in wanted])] *= NAME_WEIGHT
-        found = _scaled(rarity @ best)
-        near = _scaled(np.array([candidate.likeness for candidate in candidates]))
-        return [float(score) for score in WORD_SHARE * found + (1 - WORD_SHARE) * near]
+        capitalised, later = (set(words(" ".join(CAPITALISED.findall(text)))) for text in (query, _after_first(query)))
+        return Comparison(
+            wanted,
+            best,
+            rarity,
+            is_title,
+            is_capital=np.array([word in capitalised for word in wanted]),
+            is_name=np.array([word in later for word in wanted]),
+        )
 
     def _words_of(self, candidate: Candidate) -> npt.NDArray[np.int64]:
         """The numbers of a chunk's words. Kept per text: cutting it into words costs more than all the rest."""
@@ -166,6 +197,11 @@ def load_reranker(name_or_path: str) -> Reranker:
             f"The reranker {name_or_path!r} can't be loaded ({type(exc).__name__}). Check the name and the network, or "
             "choose a profile without one."
         ) from exc
+
+
+def _after_first(text: str) -> str:
+    """The text without its first word, which has a capital letter whatever it is."""
+    return text.strip().partition(" ")[2]
 
 
 def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

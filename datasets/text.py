@@ -139,6 +139,11 @@ CHINESE_FILLERS = re.compile(
 
 ACCENTED = re.compile("[\u00c0-\u024f\u0300-\u036f\u1e00-\u1eff]")
 COMBINING = re.compile("[\u0300-\u036f]")
+# Letters with a stroke, and those that are two: Unicode does not take them apart.
+STROKED = str.maketrans(
+    {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ŧ": "t", "Ŧ": "T", "ı": "i"}
+    | {"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th"}
+)
 
 
 @cache
@@ -187,7 +192,7 @@ def fold(text: str) -> str:
         text = unicodedata.normalize("NFKC", text).translate(_fold_table())
     if ACCENTED.search(text):
         decomposed = unicodedata.normalize("NFD", text)
-        text = unicodedata.normalize("NFC", COMBINING.sub("", decomposed))
+        text = unicodedata.normalize("NFC", COMBINING.sub("", decomposed)).translate(STROKED)
     return text.casefold()
 
 

@@ -40,9 +40,20 @@ class LoreSearch(Protocol):
         ...
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
+        self,
+        world_id: str,
+        version: int,
+        query: str,
+        *,
+        top_k: int,
+        max_lines: int,
+        max_chars: int,
+        min_share: float,
+        min_confidence: float = 0.0,
+        asked: str | None = None,
     ) -> Reading:
-        """The best chunks, reranked, and those of their sentences that a prompt should hold. Raises as `search`."""
+        """The best chunks, reranked, and those of their sentences that a prompt should hold, none where these are
+        hardly about `asked` (see `LineSelector.select`). Raises as `search`."""
         ...
 
 
@@ -74,10 +85,27 @@ class Retrieval:
         return await self._index.search(world_id, version, query, top_k=top_k, rerank=rerank, source=source)
 
     async def read(
-        self, world_id: str, version: int, query: str, top_k: int, max_lines: int, max_chars: int, min_share: float
+        self,
+        world_id: str,
+        version: int,
+        query: str,
+        top_k: int,
+        max_lines: int,
+        max_chars: int,
+        min_share: float,
+        min_confidence: float,
+        asked: str | None,
     ) -> Reading:
         chunks = await self._index.search(world_id, version, query, top_k=top_k, rerank=True)
-        lines = await self._lines.select(chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share)
+        lines = await self._lines.select(
+            chunks,
+            query,
+            max_lines=max_lines,
+            max_chars=max_chars,
+            min_share=min_share,
+            min_confidence=min_confidence,
+            asked=asked,
+        )
         return Reading(chunks, lines)
 
     async def ping(self) -> bool:
@@ -96,10 +124,22 @@ class RetrievalClient:
         return await self._asked(lambda: self._handle.search.remote(world_id, version, query, top_k, rerank, source))
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
+        self,
+        world_id: str,
+        version: int,
+        query: str,
+        *,
+        top_k: int,
+        max_lines: int,
+        max_chars: int,
+        min_share: float,
+        min_confidence: float = 0.0,
+        asked: str | None = None,
     ) -> Reading:
         return await self._asked(
-            lambda: self._handle.read.remote(world_id, version, query, top_k, max_lines, max_chars, min_share)
+            lambda: self._handle.read.remote(
+                world_id, version, query, top_k, max_lines, max_chars, min_share, min_confidence, asked
+            )
         )
 
     async def ping(self) -> bool:

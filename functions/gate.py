@@ -77,6 +77,8 @@ class LexicalGate:
             return "another language"
         if not claim.is_chinese and not set(claim.han) <= set(line.han):
             return "characters of another script"  # a model that lost its way, whatever the rest says
+        if pictures := claim.symbols - line.symbols - title.symbols:
+            return f"symbol {min(pictures)}"
         if claim.is_chinese:
             return han_against(claim, line, title, self._known_han)
         return words_against(claim, line, title, self._known_words)

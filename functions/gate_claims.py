@@ -20,11 +20,14 @@ from sagaforge.functions.gate_lexicon import (
     ORDINALS,
     SCALES,
     TENS,
+    UNIT_SIGNS,
     UNITS,
 )
 
 CLAUSE_BREAK = re.compile(r"[,;:.!?…()\[\]\"“”「」『』《》，。；：！？（）—\n]|--| - ")
 SENTENCE_BREAK = re.compile(r"[.!?…:\"“”。！？：「」]")
+UNIT_BEFORE = re.compile(r"([€$£¥])\s?(\d+(?:[.,]\d+)*)")
+UNIT = re.compile(f"[{''.join(UNIT_SIGNS)}]")
 MAX_CHARS = 600  # a prompt shows at most 400 of a line, and a sentence of narration has at most 320
 
 # A Chinese claim becomes one string: a number or a Latin word is one character of a private plane in it, so that
@@ -63,6 +66,7 @@ class Claim:
     han: str
     han_numbers: frozenset[float]
     num_han: int
+    symbols: frozenset[str]  # pictures: emoji, weather signs, playing cards
 
     @cached_property
     def content(self) -> tuple[Unit, ...]:
@@ -104,11 +108,14 @@ class Claim:
 def read_claim(text: str) -> Claim:
     """Read a sentence or a lore line. Cached: a turn asks for each of its lines many times."""
     text = unicodedata.normalize("NFKC", text[:MAX_CHARS])
+    text = UNIT_BEFORE.sub(lambda match: f"{match.group(2)} {UNIT_SIGNS[match.group(1)]}", text)
+    text = UNIT.sub(lambda match: f" {UNIT_SIGNS[match.group()]} ", text)
     matches = list(TERM.finditer(text))
     num_han = sum(len(m.group()) for m in matches if m.lastgroup == "han")
     units, num_negators = _units(text, matches)
     han, numbers = _han(text, matches) if num_han else ("", frozenset[float]())
-    return Claim(units, num_negators, han, numbers, num_han)
+    symbols = frozenset() if text.isascii() else frozenset(c for c in text if unicodedata.category(c) == "So")
+    return Claim(units, num_negators, han, numbers, num_han, symbols)
 
 
 def han_spelling(name: str) -> str:

@@ -117,6 +117,8 @@ UNITS = {
         )
     )
 }
+# A number's unit says as much as its word does: "€3" is 3 euro.
+UNIT_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen", "%": "percent", "‰": "permille", "°": "degree"}
 TENS = {word: 10 * n for n, word in enumerate(_words("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
 SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
 ORDINALS = {

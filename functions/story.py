@@ -6,46 +6,21 @@ retrieve → prompt → generate under a JSON schema → citation gate → rules
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
-from typing import TypeVar
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
 from sagaforge.datasets.worlds import World, WorldStore
-from sagaforge.deployments.llm_client import Finished, LanguageModel, Piece, Restarted
+from sagaforge.deployments.llm_client import LanguageModel
 from sagaforge.deployments.retrieval import LoreSearch, Reading
-from sagaforge.errors import ContextOverflow, InvalidInput, NotFound
+from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions import turn_parts
 from sagaforge.functions.gate import CitationChecker, LexicalGate
+from sagaforge.functions.generation import Clock, Generation
 from sagaforge.functions.openings import Opening, Replay, open_turn, own_turn, recent_turns
-from sagaforge.functions.partial_json import TurnReader
-from sagaforge.functions.prompt import TurnPrompt, build_messages
-from sagaforge.functions.stutter import not_cut_short, without_label, without_stutter
 from sagaforge.profiles import Profile
-from sagaforge.schemas import (
-    ModelDialogue,
-    ModelSentence,
-    ModelTurn,
-    Sentence,
-    SessionRef,
-    Turn,
-    TurnEvent,
-    TurnRequest,
-)
+from sagaforge.schemas import SessionRef, Turn, TurnEvent, TurnRequest
 
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
-
-# Static, so that the engine compiles its grammar once.
-RESPONSE_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {"name": "turn", "schema": ModelTurn.model_json_schema(), "strict": True},
-}
-# On top of what the caller allows for the story: room to close the JSON, choices and changes included.
-CLOSING_TOKENS = 160
 # How many turns before this one the prompt tells of.
 HISTORY_TURNS = 2
 # Names under which clients ask for a narrator rather than for somebody of the world.
@@ -84,7 +59,7 @@ async def stream_turn(
         Conflict, InFlight, KeyReused: see `openings.open_turn`.
         Overloaded, Unavailable: an engine takes no more, or is gone after its retries.
     """
-    clock = _Clock(timings)
+    clock = Clock(timings)
     history = await recent_turns(request.session_id, HISTORY_TURNS, sessions=sessions)
     parent = history[-1] if history else None
     # Side by side, because reading changes nothing. Nothing is made before the claim is ours.
@@ -118,7 +93,7 @@ async def stream_turn(
         clock.mark("prompt")
 
         checker = gate or LexicalGate(before.known_names)
-        generation = _Generation(prompt, llm, checker, world.language, clock)
+        generation = Generation(prompt, llm, checker, profile.llm.alphabet, before.facts, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event
@@ -152,134 +127,19 @@ async def _read(
     character_id = _character(request, world)
     if not request.use_rag:
         return world, character_id, Reading([], [])
+    message = turn_parts.message_of(request, parent)
     lore = await retrieval.read(
         world.world_id,
         world.version,
-        turn_parts.search_query(turn_parts.message_of(request, parent), history),
+        turn_parts.search_query(message, history),
         top_k=profile.retrieve_top_k,
         max_lines=profile.lore_max_lines,
         max_chars=profile.lore_max_chars,
         min_share=profile.lore_min_share,
+        min_confidence=profile.lore_min_confidence,
+        asked=message if turn_parts.stands_alone(message) else None,
     )
     return world, character_id, lore
-
-
-class _Clock:
-    """Seconds by stage, each from the mark before it."""
-
-    def __init__(self, timings: dict[str, float]) -> None:
-        self._timings = timings
-        self._last = time.perf_counter()
-        self.engine_s: float | None = None
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._timings[stage] = now - self._last
-        self._last = now
-
-    async def timed(self, stage: str, work: Awaitable[T]) -> T:
-        """`work`, its time noted as a part of the stage that it runs in."""
-        started = time.perf_counter()
-        try:
-            return await work
-        finally:
-            self.add(stage, time.perf_counter() - started)
-
-    def add(self, stage: str, seconds: float) -> None:
-        self._timings[stage] = self._timings.get(stage, 0.0) + seconds
-
-
-class _Generation:
-    """One generation: streamed JSON in, events out; each sentence leaves only after the gate has seen it."""
-
-    def __init__(
-        self, prompt: TurnPrompt, llm: LanguageModel, checker: CitationChecker, language: str, clock: _Clock
-    ) -> None:
-        self._prompt = prompt
-        self._llm = llm
-        self._checker = checker
-        self._language = language
-        self._clock = clock
-        self._reader = TurnReader(language)
-        self._sentences: list[Sentence] = []  # as the gate left them
-        self._claimed: set[int] = set()  # the lines that they were marked with
-
-    def result(self) -> turn_parts.Generated:
-        """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
-        return turn_parts.Generated(self._reader.finish(), self._sentences, self._prompt.lore)
-
-    async def events(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
-        prompt: TurnPrompt | None = self._prompt
-        while prompt is not None:
-            self._prompt = prompt
-            try:
-                async for event in self._attempt(request, request.temperature):
-                    yield event
-                if (again := self._to_write_again()) is not None:
-                    self._prompt = again
-                    self._begin_anew()
-                    yield TurnEvent(event="restart", data={})
-                    async for event in self._attempt(request, 0.0):
-                        yield event
-                if not self._sentences:
-                    for element in self._reader.cut_sentence():
-                        yield self._checked(element)
-                return
-            except ContextOverflow:
-                logger.info("a prompt did not fit the model and was made shorter")
-                prompt = turn_parts.shorter(prompt)
-        raise ContextOverflow("The message alone is too long for this model; send a shorter one.")
-
-    def _to_write_again(self) -> TurnPrompt | None:
-        """The prompt of a second attempt, without sampling, for a turn in which a small model has lost its way: nothing
-        to show, or marks of which none holds. In the second case it gets only the lines that it had pointed to."""
-        if not self._sentences:
-            return self._prompt
-        if not self._claimed or any(sentence.citations for sentence in self._sentences):
-            return None
-        return replace(self._prompt, lore=[self._prompt.lore[number - 1] for number in sorted(self._claimed)])
-
-    def _begin_anew(self) -> None:
-        self._reader, self._sentences, self._claimed = TurnReader(self._language), [], set()
-
-    async def _attempt(self, request: TurnRequest, temperature: float) -> AsyncGenerator[TurnEvent, None]:
-        payload = {
-            "messages": build_messages(self._prompt),
-            "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
-            "temperature": temperature,
-            "response_format": RESPONSE_FORMAT,
-        }
-        if request.seed is not None:
-            payload["seed"] = request.seed
-        async with aclosing(self._llm.generate(payload)) as generation:
-            async for event in generation:
-                if isinstance(event, Restarted):
-                    self._begin_anew()
-                    yield TurnEvent(event="restart", data={})
-                elif isinstance(event, Finished) and event.engine_s is not None:
-                    self._clock.engine_s = event.engine_s
-                    self._clock.add("engine", event.engine_s)
-                elif isinstance(event, Piece):
-                    for element in self._reader.feed(event.text):
-                        yield self._checked(element)
-
-    def _checked(self, element: ModelSentence | ModelDialogue) -> TurnEvent:
-        if isinstance(element, ModelDialogue):
-            return TurnEvent(event="dialogue", data=turn_parts.told_dialogue(element).model_dump())
-        started = time.perf_counter()
-        lore = self._prompt.lore
-        text = without_label(without_stutter(element.text), {line.section for line in lore})
-        text = not_cut_short(text, (line.text for line in lore))
-        verdict = self._checker.check(text, element.lore, lore)
-        citations, claimed = (
-            list(dict.fromkeys(lore[number - 1].chunk_id for number in numbers if 1 <= number <= len(lore)))
-            for numbers in (verdict.citations, element.lore)
-        )
-        sentence = Sentence(text=text, citations=citations, status=verdict.status, claimed=claimed)
-        self._sentences.append(sentence)
-        self._claimed.update(number for number in element.lore if 1 <= number <= len(lore))
-        self._clock.add("gate", time.perf_counter() - started)
-        return TurnEvent(event="sentence", data=sentence.model_dump())
 
 
 def _started(session_id: str, turn_id: str) -> TurnEvent:

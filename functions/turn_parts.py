@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,8 +34,14 @@ from sagaforge.schemas import (
 MIN_CHOICES = 2
 MAX_ESTABLISHED = 16
 MAX_ESTABLISHED_CHARS = 100
+# Plainly generic, as the default choices are.
+NOTHING_TOLD = {"en": "There is nothing to tell of that.", "zh-Hant": "這件事無可奉告。", "zh-Hans": "这件事无可奉告。"}
 # A message of fewer telling words ("And why?") is searched together with the one before it.
 FEW_TERMS = 3
+QUESTION_WORDS = frozenset("who whom whose what which when where why how".split())
+POINTING_BACK = frozenset(
+    "he him his she her hers it its they them their theirs this that these those there then and but so".split()
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,12 @@ def search_query(message: str, history: Sequence[StoredTurn]) -> str:
     return message
 
 
+def stands_alone(message: str) -> bool:
+    """Whether a question can be understood without what was said before it: it points back at nothing."""
+    words = re.findall(r"[a-z]+", message.casefold())
+    return bool(words) and ("?" in message or words[0] in QUESTION_WORDS) and POINTING_BACK.isdisjoint(words)
+
+
 def make_prompt(before: Before, world: World, history: Sequence[StoredTurn], lore: list[LoreLine]) -> TurnPrompt:
     """The prompt of this turn, its parts in the order of `TurnPrompt`."""
     state = before.state
@@ -167,7 +180,7 @@ def assemble(
         session_id=opening.session_id,
         narration=_narration(generated.sentences, citations, world.language),
         sentences=generated.sentences,
-        dialogues=[told_dialogue(dialogue) for dialogue in answer.dialogues],
+        dialogues=[told_dialogue(dialogue, facts) for dialogue in answer.dialogues],
         choices=_choices(answer, state, facts, world.language),
         citations=citations,
         game_state=state,
@@ -178,9 +191,15 @@ def assemble(
     return turn, established
 
 
-def told_dialogue(dialogue: ModelDialogue) -> Dialogue:
-    """A line of dialogue as players get it."""
-    return Dialogue(speaker=dialogue.speaker, text=without_stutter(dialogue.text), emotion=dialogue.emotion)
+def told_dialogue(dialogue: ModelDialogue, facts: WorldFacts) -> Dialogue:
+    """A line of dialogue as players get it; somebody of the world has the name that the world spells."""
+    speaker = next((name for name in facts.characters.values() if same_name(name) == same_name(dialogue.speaker)), None)
+    return Dialogue(speaker=speaker or dialogue.speaker, text=without_stutter(dialogue.text), emotion=dialogue.emotion)
+
+
+def nothing_told(language: str) -> Sentence:
+    """What stands for a narration of which nothing can be shown."""
+    return Sentence(text=NOTHING_TOLD.get(language, NOTHING_TOLD["en"]), citations=[], status="invented", claimed=[])
 
 
 def _next_state(

@@ -137,11 +137,12 @@ class FakeLLM:
 
 
 class FakeRetrieval:
-    """Finds the same chunks whatever is asked; `queries` are what was asked."""
+    """Finds the same chunks whatever is asked; `queries` are what was searched for, `asked` what was to be judged."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = list(chunks)
         self.queries: list[tuple[str, int, str]] = []
+        self.asked: list[str | None] = []
         self.error: Exception | None = None
         self.barrier: asyncio.Barrier | None = None
 
@@ -156,12 +157,11 @@ class FakeRetrieval:
         return [chunk for chunk in self.chunks if source in (None, chunk.metadata.source)][:top_k]
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
+        self, world_id: str, version: int, query: str, *, top_k: int, asked: str | None = None, **limits: Any
     ) -> Reading:
+        self.asked.append(asked)
         chunks = await self.search(world_id, version, query, top_k=top_k, rerank=True)
-        lines = await LineSelector(FakeEmbedder()).select(
-            chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share
-        )
+        lines = await LineSelector(FakeEmbedder()).select(chunks, query, asked=asked, **limits)
         return Reading(chunks, lines)
 
 

@@ -17,6 +17,7 @@ from sagaforge.datasets.lore_lines import LineSelector
 from sagaforge.datasets.packs import read_upload
 from sagaforge.datasets.writer import TableWriter
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.profiles import PROFILES
 from sagaforge.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,3 +151,36 @@ async def test_the_pocket_embedder_brings_answers_to_the_top(
     print(f"{world}: first {places.count(0)}, among three {sum(place < 3 for place in places)} of {len(places)}")
     assert places.count(0) >= num_first
     assert sum(place < 3 for place in places) >= num_among_three
+
+
+async def num_with_lines(storage: Storage, questions: list[str]) -> int:
+    """How many questions about `lantern_reach` get lore into the prompt of the pocket profile."""
+    profile = PROFILES["pocket"]
+    embedder = load_embedder("pocket-embedder")
+    index, selector = LoreIndex(storage, embedder), LineSelector(embedder)
+    num = 0
+    for question in questions:
+        chunks = await index.search("lantern_reach", 1, question, top_k=profile.retrieve_top_k, rerank=True)
+        num += bool(
+            await selector.select(
+                chunks,
+                question,
+                max_lines=profile.lore_max_lines,
+                max_chars=profile.lore_max_chars,
+                min_confidence=profile.lore_min_confidence,
+            )
+        )
+    return num
+
+
+async def test_what_the_lore_does_not_know_gets_no_line(storage: Storage) -> None:
+    # These chose the figures of `sagaforge.datasets.confidence`.
+    questions = (ROOT / "tests" / "data" / "questions_out_of_world.txt").read_text("utf-8").splitlines()
+    assert len(questions) == 88
+    assert await num_with_lines(storage, questions) <= 0.05 * len(questions)
+
+
+@pytest.mark.parametrize(("name", "least"), [("lantern_reach", 40), ("lantern_reach_oblique", 33)])
+async def test_what_it_knows_keeps_its_lines(storage: Storage, name: str, least: int) -> None:
+    lines = (ROOT / "tests" / "data" / f"questions_{name}.jsonl").read_text("utf-8").splitlines()
+    assert await num_with_lines(storage, [json.loads(line)["question"] for line in lines]) >= least

@@ -10,7 +10,7 @@ from sagaforge.errors import (
     InvalidInput,
     NotFound,
 )
-from sagaforge.functions import story
+from sagaforge.functions import generation, story
 from sagaforge.functions.prompt import TurnPrompt, build_messages
 from sagaforge.schemas import SessionRef, Turn, TurnRequest
 from tests.fakes import HARBOUR, INVENTED, LIGHT, TIDE, WORLD_ID, House, answer
@@ -96,7 +96,7 @@ async def test_a_session_carries_its_state(house: House) -> None:
     assert [(item.name, item.quantity) for item in second.game_state.inventory] == [("rope", 2)]
     assert second.game_state.turn_count == 2
     assert second.game_state.character_id == "mara"
-    assert "Carries: rope ×2" in house.llm.prompts[1]
+    assert "Carries: rope x2" in house.llm.prompts[1]
     assert "Before: I take the rope. → Mara Venn winds" in house.llm.prompts[1]
     assert [turn.seq for turn in await house.services.sessions.history(first.session_id, 9)] == [1, 2]
     assert await story.last_turn(SessionRef(session_id=first.session_id), sessions=house.services.sessions) == second
@@ -184,9 +184,9 @@ async def test_a_message_cannot_leave_its_place(house: House) -> None:
 async def test_the_request_bounds_the_answer(house: House) -> None:
     await take(house, "Hello?", max_tokens=100, temperature=0.0, seed=3)
     payload = house.llm.payloads[0]
-    assert payload["max_tokens"] == 100 + story.CLOSING_TOKENS
+    assert payload["max_tokens"] == 100 + generation.CLOSING_TOKENS
     assert (payload["temperature"], payload["seed"]) == (0.0, 3)
-    assert payload["response_format"] is story.RESPONSE_FORMAT
+    assert payload["response_format"] is generation.RESPONSE_FORMAT
 
 
 def test_a_prompt_is_two_messages() -> None:

@@ -24,7 +24,11 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class LLMProfile:
-    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it."""
+    """A language model for vLLM. `source` is a folder or a hub name; `dtype` is torch's name of it.
+
+    alphabet: the characters besides white space that it has learned to write, as the inside of a character class; None
+    for all of them, which is true of every model that was trained on the web.
+    """
 
     model_id: str
     source: str
@@ -35,6 +39,7 @@ class LLMProfile:
     kv_cache_bytes: int | None = None
     quantization: str | None = None
     gpu_memory_utilization: float | None = None
+    alphabet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ class Profile:
     lore_max_chars: int
     lore_min_share: float  # of the best line's score; what is below it distracts a small model
     retrieve_top_k: int
+    # That lore is about the question, 0 to 1: below, a prompt gets none. 0 leaves it to the language model, which a
+    # large one does better; and an embedder that is no static table is never asked.
+    lore_min_confidence: float = 0.0
 
 
 _SDXL = ImageProfile(
@@ -92,6 +100,7 @@ PROFILES: dict[str, Profile] = {
             max_model_len=2048,
             dtype="float32",
             kv_cache_bytes=192 * MIB,
+            alphabet=r"A-Za-z0-9!'(),\-.:;?–—“”…\u4e00-\u9fff、。「」！（），：；？",
         ),
         image=ImageProfile(
             model=ImageModel("pocket-sdxl", str(MODELS_DIR / "pocket-sdxl")),
@@ -110,6 +119,7 @@ PROFILES: dict[str, Profile] = {
         lore_max_chars=600,
         lore_min_share=0.5,
         retrieve_top_k=6,
+        lore_min_confidence=0.5,
     ),
     "cpu": Profile(
         name="cpu",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sagaforge.datasets.lore_lines import LoreLine
+from sagaforge.datasets.lore_lines import LoreLine, section_title
 from sagaforge.datasets.sessions import StoredTurn
 from sagaforge.datasets.text import query_terms
 from sagaforge.datasets.worlds import World
@@ -31,7 +31,8 @@ from sagaforge.schemas import (
     TurnRequest,
 )
 
-MIN_CHOICES = 2
+MIN_CHOICES, MAX_CHOICES = 2, 4
+LEADS = {"en": "Ask about {}.", "zh-Hant": "打聽{}。", "zh-Hans": "打听{}。"}
 MAX_ESTABLISHED = 16
 MAX_ESTABLISHED_CHARS = 100
 # Plainly generic, as the default choices are.
@@ -181,7 +182,7 @@ def assemble(
         narration=_narration(generated.sentences, citations, world.language),
         sentences=generated.sentences,
         dialogues=[told_dialogue(dialogue, facts) for dialogue in answer.dialogues],
-        choices=_choices(answer, state, facts, world.language),
+        choices=_choices(answer, state, facts, world.language, _lead(generated, chunks)),
         citations=citations,
         game_state=state,
         refused_changes=refused,
@@ -215,13 +216,25 @@ def _next_state(
     return state, refused
 
 
-def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: str) -> list[Choice]:
-    """The model's choices without doubles, numbered, and filled up with generic ones to the least there must be."""
+def _lead(generated: Generated, chunks: Sequence[Chunk]) -> str:
+    """What the lore has instead, where none of it was about the message; else ""."""
+    titles = (section_title(chunk.metadata.section) for chunk in chunks)
+    return "" if generated.lore else next((title for title in titles if title), "")
+
+
+def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: str, lead: str) -> list[Choice]:
+    """The model's choices without doubles, numbered, and filled up with generic ones to the least there must be.
+
+    A `lead` comes first: a model that was given no lore can name nothing of the world to go on with.
+    """
     distinct: dict[str, tuple[str, ModelChoice]] = {}
     for choice in answer.choices:
         if (text := without_stutter(choice.text)) and not is_lost(text):
             distinct.setdefault(_offer(text), (text, choice))
     offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
+    if lead:
+        ask = LEADS.get(language, LEADS["en"]).format(lead)
+        offered = [(ask, [], []), *(offer for offer in offered if _offer(offer[0]) != _offer(ask))][:MAX_CHOICES]
     for text in DEFAULT_CHOICES.get(language, DEFAULT_CHOICES["en"]):
         if len(offered) < MIN_CHOICES and _offer(text) not in distinct:
             offered.append((text, [], []))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from sagaforge.datasets.lore_lines import section_title
+from sagaforge.deployments.retrieval import Reading
 from sagaforge.errors import (
     InvalidInput,
     NotFound,
@@ -61,6 +64,19 @@ async def test_without_rag_nothing_is_searched_and_nothing_cited(house: House) -
     assert house.retrieval.queries == []
     assert turn.citations == []
     assert "Lore: none" in house.llm.prompts[0]
+
+
+async def test_where_no_lore_is_about_the_message_a_choice_names_what_there_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*args: Any, **limits: Any) -> Reading:
+        return Reading(house.retrieval.chunks, [])
+
+    monkeypatch.setattr(house.retrieval, "read", read)
+    house.llm.will(answer([("You find nothing.", [])], choices=[{"text": f"Wait {n}."} for n in range(4)]))
+    turn = await take(house, "How far is the moon?")
+    title = section_title(house.retrieval.chunks[0].metadata.section)
+    assert [choice.text for choice in turn.choices] == [f"Ask about {title}.", "Wait 0.", "Wait 1.", "Wait 2."]
 
 
 async def test_there_are_always_two_to_four_different_choices(house: House) -> None:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sagaforge.datasets.reading import Stored, TableReader
-from sagaforge.datasets.tables import sql_literal
-from sagaforge.datasets.writer import Writer
+from sagaforge.datasets.store.reader import Stored, TableReader
+from sagaforge.datasets.store.tables import sql_literal
+from sagaforge.datasets.store.writer import Writer
 from sagaforge.storage import Storage
 
 

@@ -14,13 +14,20 @@ from pydantic import BaseModel
 
 from sagaforge import image_schemas, schemas
 from sagaforge.datasets.sessions import SessionStore
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.deployments.ingestion import Ingestion
-from sagaforge.deployments.llm_client import LanguageModel
-from sagaforge.deployments.retrieval import LoreSearch
+from sagaforge.datasets.worlds.world_store import WorldStore
+from sagaforge.deployments.ingestion.pool import Ingestion
+from sagaforge.deployments.llm.client import LanguageModel
+from sagaforge.deployments.retrieval.replica import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration, images, lore, openai_api, openai_chat, openai_images, replays, story
+from sagaforge.functions import worlds as lore
 from sagaforge.functions.files import ServedFile
+from sagaforge.functions.images import generate as images
+from sagaforge.functions.images import illustration
+from sagaforge.functions.images import replay as replays
+from sagaforge.functions.openai import chat as openai_chat
+from sagaforge.functions.openai import completions as openai_api
+from sagaforge.functions.openai import images as openai_images
+from sagaforge.functions.story import turn as story
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 
 from sagaforge.schemas import Identifier, Shape, StreamEvent, Timestamp, Turn
-from sagaforge.texts import REFUSED_IN_NAMES
+from sagaforge.text.characters import REFUSED_IN_NAMES
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]

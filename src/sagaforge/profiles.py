@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
+from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.errors import InvalidInput
 from sagaforge.image_schemas import SchedulerName
 

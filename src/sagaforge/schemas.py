@@ -1,7 +1,7 @@
 """The shapes that cross a boundary: HTTP bodies, what a handle carries, what the model must answer.
 
 Three groups, in this order: the game (state, changes, choices), the model's answer, requests and responses. Shapes
-of rows at rest are in `sagaforge.datasets.tables`.
+of rows at rest are in `sagaforge.datasets.store.tables`.
 """
 
 from __future__ import annotations

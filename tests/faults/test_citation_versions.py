@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from sagaforge.datasets import ingest as ingestion
-from sagaforge.datasets import upload_claim
-from sagaforge.datasets.tables import chunks_table
+from sagaforge.datasets.store.tables import chunks_table
+from sagaforge.datasets.worlds import ingest as ingestion
+from sagaforge.datasets.worlds import version_lease as upload_claim
 from sagaforge.functions.catalog import FUNCTIONS
-from tests.http_client import check_problem
-from tests.real_library import Library, open_library
-from tests.scripted_bundle import Bundle, holodeck, serving
+from tests.support.http_client import check_problem
+from tests.support.real_library import Library, open_library
+from tests.support.scripted_bundle import Bundle, holodeck, serving
 
 BRASS = "The ferry bell is brass."
 IRON = "The ferry bell is iron."

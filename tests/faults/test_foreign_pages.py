@@ -16,8 +16,8 @@ from sagaforge.functions.catalog import FUNCTIONS
 from sagaforge.http.own_site import HEADERS, Host, host_of, is_loopback_name, is_same
 from sagaforge.http.pages import PATHS
 from sagaforge.settings import load_settings
-from tests.fakes import WORLD_ID
-from tests.http_client import KEY, TURN, app_of, check_problem, client_of
+from tests.support.fakes import WORLD_ID
+from tests.support.http_client import KEY, TURN, app_of, check_problem, client_of
 
 EVIL = "http://evil.example"
 ALL_PATHS = [

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.integration.bundle import Bundle, running_bundle
+from tests.support.bundle import Bundle, running_bundle
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from sagaforge import __version__
 from sagaforge.errors import DeadlineExceeded, InvalidInput, SagaForgeError, Unavailable
 from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
-from sagaforge.functions.lore import UploadedFile
+from sagaforge.functions.worlds import UploadedFile
 from sagaforge.http.files import file_response
 from sagaforge.http.middleware import OPEN_PATHS, ApiKey, BodyLimit, ErrorBoundary, RequestIds
 from sagaforge.http.own_site import OwnSite, ResponseHeaders
@@ -30,7 +30,7 @@ from sagaforge.http.sse import HEADERS, event_stream
 from sagaforge.http.strict import StrictRoute, file_name
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
-from sagaforge.texts import check_name, check_text
+from sagaforge.text.characters import check_name, check_text
 
 T = TypeVar("T")
 IdempotencyKey = Annotated[

@@ -31,9 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sagaforge.deployments.diffusion.adapters.files import read_adapter
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter, AdapterMixer
-from sagaforge.deployments.diffusion.engine.config import EngineLimits
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.requests import Event, Failed, Generated, GenerationRequest
+from sagaforge.profiles import EngineLimits
 from sagaforge.training.pocket.sdxl import models
 
 NUM_REQUESTS, NUM_ADAPTERS, NUM_MIXED = 16, 4, 8

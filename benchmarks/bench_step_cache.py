@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from benchmarks.__main__ import write
 
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.loading import load_pipeline
 from sagaforge.deployments.diffusion.engine.requests import Event, Generated, GenerationRequest
-from sagaforge.profiles import get_profile
+from sagaforge.profiles import EngineLimits, ImageModel, get_profile
 from sagaforge.training.pocket.sdxl import judge, models
 
 NUM_PICTURES, STEPS, ROUNDS = 48, 24, 3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from statistics import fmean, stdev
 from typing import Protocol
 
-from sagaforge.deployments.retrieval.lore_lines import section_title
+from sagaforge.deployments.retrieval.interface import section_title
 from sagaforge.evaluation.judge import Played, Verdict, judge, shares
 from sagaforge.evaluation.worlds import Case, ScoredWorld
 from sagaforge.schemas import Chunk, TurnRequest

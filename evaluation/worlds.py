@@ -7,10 +7,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from sagaforge.training.pocket.llm import banks
-from sagaforge.training.pocket.llm.cast import title_of
-from sagaforge.training.pocket.llm.lore import LoreMaker
-from sagaforge.training.pocket.llm.wild import Line
+from sagaforge.evaluation.generator import banks
+from sagaforge.evaluation.generator.cast import title_of
+from sagaforge.evaluation.generator.lore import LoreMaker
+from sagaforge.evaluation.generator.wild import Line
 
 # Names by kind, as `LoreMaker.cast` draws them.
 Cast = dict[str, list[str]]

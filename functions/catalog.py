@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from sagaforge import image_schemas, schemas
 from sagaforge.datasets.sessions import SessionStore
 from sagaforge.datasets.worlds.world_store import WorldStore
-from sagaforge.deployments.ingestion.pool import Ingestion
+from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.deployments.llm.client import LanguageModel
-from sagaforge.deployments.retrieval.replica import LoreSearch
+from sagaforge.deployments.retrieval.interface import LoreSearch
 from sagaforge.errors import InvalidInput
 from sagaforge.functions import worlds as lore
 from sagaforge.functions.files import ServedFile

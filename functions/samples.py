@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from sagaforge.datasets.worlds.world_store import WorldStore
-from sagaforge.deployments.ingestion.pool import Ingestion
+from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.errors import Conflict
 
 logger = logging.getLogger(__name__)

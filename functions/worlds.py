@@ -15,8 +15,8 @@ from pydantic import Field, field_validator
 from sagaforge.datasets.packs.encodings import codec_name
 from sagaforge.datasets.sessions import SessionStore
 from sagaforge.datasets.worlds.world_store import World, WorldStore
-from sagaforge.deployments.ingestion.pool import Ingestion
-from sagaforge.deployments.retrieval.replica import LoreSearch
+from sagaforge.deployments.ingestion.interface import Ingestion
+from sagaforge.deployments.retrieval.interface import LoreSearch
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.schemas import (
     ChunkDetail,

@@ -22,11 +22,11 @@ from sagaforge.datasets.packs.pack import Pack
 from sagaforge.datasets.packs.prose import character_sections, scene_sections
 from sagaforge.datasets.store.tables import CHUNKS, chunks_table, sql_in, sql_literal
 from sagaforge.datasets.worlds.chunk_ids import PublishedChunk, assign_ids
+from sagaforge.datasets.worlds.chunk_rows import chunk_id_of, valid_at
 from sagaforge.datasets.worlds.chunking import ChunkDraft, chunk_sections, split_sections
+from sagaforge.datasets.worlds.embedder import Embedder, is_name_of
 from sagaforge.datasets.worlds.version_lease import claimed
 from sagaforge.datasets.worlds.world_store import Pointer, WorldStore, manifest_of
-from sagaforge.deployments.embedding.embedder import Embedder, is_name_of
-from sagaforge.deployments.retrieval.index import chunk_id_of, valid_at
 from sagaforge.errors import Conflict, InvalidInput
 from sagaforge.schemas import UploadResponse
 from sagaforge.storage import Storage, storage_errors

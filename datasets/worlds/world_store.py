@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from sagaforge.datasets.packs.pack import Character, Scene
 from sagaforge.datasets.store.tables import chunks_table, sql_in, sql_literal
 from sagaforge.datasets.worlds.chunk_history import chunk_at
-from sagaforge.deployments.retrieval.index import no_world
 from sagaforge.errors import NotFound
 from sagaforge.schemas import (
     CharacterSummary,
@@ -230,6 +229,10 @@ class WorldStore:
             if table not in self._tables:
                 self._tables[table] = await self._connection.open_table(table)
             return self._tables[table]
+
+
+def no_world(world_id: str) -> NotFound:
+    return NotFound(f"There is no world {world_id!r}. GET /worlds (or `holodeck world list`) shows those there are.")
 
 
 def version_id(world_id: str, version: int) -> str:

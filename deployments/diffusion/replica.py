@@ -14,8 +14,8 @@ from ray import serve
 
 from sagaforge.datasets.adapters import AdapterStore
 from sagaforge.deployments import handles
-from sagaforge.deployments.diffusion.engine.config import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, first_content
+from sagaforge.profiles import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.storage import Storage
 
 

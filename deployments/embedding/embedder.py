@@ -8,40 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.errors import Unavailable
 from sagaforge.model_files import model_sha256
 from sagaforge.text.terms import HAN_CHARACTER
-
-Vectors = npt.NDArray[np.float32]
 
 # An English vocabulary holds a few hundred Han characters (MiniLM's has 390), one that reads Chinese holds thousands.
 MIN_HAN_PIECES = 2000
 POCKET_NAME = "pocket-embedder"
 # Of the lengths of a static table's rows: what is as short as the first is common, from the second on it is rare.
 COMMON_PERCENTILE, RARE_PERCENTILE = 0.1, 75
-
-
-class Embedder(Protocol):
-    """What retrieval needs of an embedding model. `name`: with its content, so that vectors are never mixed with those
-    of another model in the same folder."""
-
-    name: str
-    dim: int
-    reads_chinese: bool
-    is_static: bool  # so fast that a few dozen sentences may be encoded while somebody waits
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """One row of length 1 per text, float32; a text without a known token is a row of zeros."""
-        ...
-
-    def telling(self, words: Sequence[str]) -> Vectors:
-        """How much each word tells, 0 ("make") to 1 ("cistern"), float32; asked of static embedders only."""
-        ...
 
 
 class StaticEmbedder:
@@ -137,11 +117,6 @@ def load_embedder(name_or_path: str | Path) -> Embedder:
             f"The embedding model {str(name_or_path)!r} can't be loaded ({type(exc).__name__}). Check the name and the "
             "network, or choose the pocket profile, which needs no download."
         ) from exc
-
-
-def is_name_of(stored: str, embedder: Embedder) -> bool:
-    """Whether a world's vectors are this embedder's. Worlds once held a folder's name alone, which says no more."""
-    return stored in (embedder.name, embedder.name.partition("@")[0])
 
 
 def _name_of(name_or_path: str) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -26,29 +26,6 @@ logger = logging.getLogger(__name__)
 # One is kept warm; a second is started when two uploads come at once, and stays. Others wait, first come, first served.
 NUM_WARM, MAX_WORKERS = 1, 2
 WORKER_LOST = "The process that reads uploads did not start; the log has the reason. Try again."
-
-
-class Ingestion(Protocol):
-    """Ingestion as functions see it."""
-
-    async def run(
-        self,
-        name: str,
-        file: BinaryIO,
-        *,
-        world_id: str,
-        license: str | None,
-        overwrite: bool,
-        encoding: str | None = None,
-    ) -> UploadResponse:
-        """Read, chunk, embed, store and publish one upload.
-
-        Raises:
-            InvalidInput, UnsupportedType, TooLarge: the file is not what it must be; the message names the part.
-            Conflict: the world exists and `overwrite` is false.
-            DeadlineExceeded: it took too long. Nothing of it was published.
-        """
-        ...
 
 
 class WarmIngestion:

@@ -60,11 +60,16 @@ class LanguageModel(Protocol):
         """Pass an OpenAI chat request through: one JSON document, or server-sent events if it asks to stream."""
         ...
 
+    async def ping(self) -> None:
+        """Returns when a replica is there and healthy; raises what it raises."""
+        ...
+
 
 class LLMClient:
     """`LanguageModel` over the handle of the `llm` deployment."""
 
     def __init__(self, handle: DeploymentHandle, *, model_id: str, max_model_len: int) -> None:
+        self._plain = handle
         self._handle = handle.options(stream=True)
         self.model_id = model_id
         self.max_model_len = max_model_len
@@ -109,6 +114,9 @@ class LLMClient:
                 if has_sent or attempt == handles.MAX_ATTEMPTS:
                     raise Unavailable(f"{WHAT} was lost while it answered; try again.") from exc
                 await asyncio.sleep(attempt * handles.RETRY_PAUSE_S)
+
+    async def ping(self) -> None:
+        await self._plain.check_health.remote()
 
     def _stream(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
         return handles.stream(self._handle.complete, payload, WHAT)

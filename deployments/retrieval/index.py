@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from sagaforge.datasets.store.tables import chunks_table, sql_literal
-from sagaforge.deployments.embedding.embedder import Embedder, Vectors
+from sagaforge.datasets.worlds.chunk_rows import chunk_id_of, valid_at
+from sagaforge.datasets.worlds.embedder import Embedder, Vectors
+from sagaforge.datasets.worlds.world_store import no_world
 from sagaforge.deployments.retrieval.rerank import Candidate, Reranker, WordReranker
-from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.errors import InvalidInput
 from sagaforge.schemas import Chunk, ChunkMetadata
 from sagaforge.storage import Storage, storage_errors
 from sagaforge.text.terms import HAN_CHARACTER, query_terms
@@ -201,20 +203,6 @@ def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
     for row, vector in zip(rows, column.flatten().to_numpy().reshape(-1, column.type.list_size), strict=True):
         row["vector"] = vector
     return rows
-
-
-def valid_at(version: int) -> str:
-    """The rows that a world version holds, as an SQL condition."""
-    return f"valid_from <= {int(version)} AND (valid_to IS NULL OR valid_to > {int(version)})"
-
-
-def chunk_id_of(row_id: str) -> str:
-    """`<chunk id>#<version>.<attempt>`, the id of a row, without its tail."""
-    return row_id.rsplit("#", 1)[0]
-
-
-def no_world(world_id: str) -> NotFound:
-    return NotFound(f"There is no world {world_id!r}. GET /worlds (or `holodeck world list`) shows those there are.")
 
 
 def _chunk(row: dict[str, Any], score: float) -> Chunk:

@@ -16,8 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from sagaforge.deployments.embedding.embedder import Embedder, Vectors
+from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.deployments.retrieval.confidence import confidence, shares_nothing
+from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.deployments.retrieval.rerank import Candidate, WordReranker
 from sagaforge.pocket.line_matcher import load_line_matcher
 from sagaforge.schemas import Chunk
@@ -42,16 +43,6 @@ SINGLE_HAN_WEIGHT = 0.25  # pairs of characters carry the meaning; single ones o
 _terms = lru_cache(maxsize=4096)(terms)
 
 MARKUP = re.compile(r"^\s*(?:#{1,6}\s+|[-*+]\s+|>\s*|\|)+")
-SECTION_SEPARATOR = re.compile(r"\s+[>›»]\s+")
-
-
-@dataclass(frozen=True)
-class LoreLine:
-    """One line of lore in a prompt: a sentence (or a few) of the chunk it comes from, and its section's title."""
-
-    chunk_id: str
-    section: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -160,11 +151,6 @@ def _best(
             selected.append((line, scores[index]))
             num_chars += width
     return selected
-
-
-def section_title(section: str) -> str:
-    """The last part of a section's path: "Places > Gannet Head" is Gannet Head."""
-    return SECTION_SEPARATOR.split(section.strip())[-1].strip("# ")
 
 
 def _candidates(chunks: Sequence[Chunk]) -> list[_Candidate]:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sagaforge.deployments.embedding.embedder import Embedder
+from sagaforge.datasets.worlds.embedder import Embedder
 from sagaforge.errors import Unavailable
 from sagaforge.text.terms import HAN_CHARACTER, STOP_WORDS, stem, words
 

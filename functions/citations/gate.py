@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, Protocol
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.functions.citations.claims import BREAK, Claim, han_spelling, read_claim
 from sagaforge.functions.citations.han import han_against, share_said_han
 from sagaforge.functions.citations.words import share_said, words_against

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sagaforge.datasets.sessions import StoredTurn
 from sagaforge.datasets.worlds.world_store import World
-from sagaforge.deployments.retrieval.lore_lines import LoreLine, section_title
+from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.errors import InvalidInput
 from sagaforge.functions.story.game_state import SceneFacts, initial_state, record_events
 from sagaforge.functions.story.opening import Opening

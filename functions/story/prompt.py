@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 
 SYSTEM = """You narrate the story world "{title}". {persona}Write in {language}.
 Answer in JSON. Each item of "narration" is one sentence: "lore" lists the numbers of the lore lines that it rests on, \

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
 from sagaforge.datasets.worlds.world_store import World, WorldStore
 from sagaforge.deployments.llm.client import LanguageModel
-from sagaforge.deployments.retrieval.replica import LoreSearch, Reading
+from sagaforge.deployments.retrieval.interface import LoreSearch, Reading
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.citations.gate import CitationChecker, LexicalGate
 from sagaforge.functions.story import assembly as turn_parts

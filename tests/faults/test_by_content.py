@@ -22,16 +22,16 @@ from sagaforge.datasets.packs.pack import Document, Pack
 from sagaforge.datasets.store.tables import chunks_table
 from sagaforge.datasets.store.writer import TableWriter
 from sagaforge.datasets.styles import Styles
+from sagaforge.datasets.worlds.chunk_rows import valid_at
+from sagaforge.datasets.worlds.embedder import is_name_of
 from sagaforge.datasets.worlds.ingest import ingest
 from sagaforge.deployments.diffusion.client import ImageClient
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.maker import ImageMaker
 from sagaforge.deployments.diffusion.interface import ImageSpec, Made, first_content
-from sagaforge.deployments.embedding.embedder import is_name_of, load_embedder
-from sagaforge.deployments.retrieval.index import valid_at
+from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.errors import Conflict, Unavailable
 from sagaforge.model_files import model_sha256
-from sagaforge.profiles import MODELS_DIR
+from sagaforge.profiles import MODELS_DIR, EngineLimits, ImageModel
 from sagaforge.storage import Storage, file_mark
 from tests.faults.adapter_layouts import file_of
 from tests.support.fakes import House

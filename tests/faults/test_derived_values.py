@@ -15,14 +15,13 @@ from PIL import Image
 
 from sagaforge.datasets.images import shrunk
 from sagaforge.deployments.diffusion.comfyui.messages import seconds_in_history
-from sagaforge.deployments.diffusion.engine.config import EngineLimits
 from sagaforge.deployments.diffusion.engine.maker import ImageMaker
 from sagaforge.deployments.diffusion.interface import ImageSpec, Made
 from sagaforge.errors import InvalidInput
 from sagaforge.functions.images.plan import painted, plan
 from sagaforge.image_schemas import MAX_SEED, MAX_SIDE, MIN_SIDE, ImageRequest, Receipt
 from sagaforge.imaging.receipts import read_receipt
-from sagaforge.profiles import PROFILES, get_profile
+from sagaforge.profiles import PROFILES, EngineLimits, get_profile
 from tests.support.fakes import House
 from tests.support.http_client import check_problem, parse_events
 from tests.unit.functions.test_image_functions import encoded, png

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from sagaforge.datasets.packs.pack import Character
 from sagaforge.deployments.diffusion.engine.conditioning import Conditioner
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.loading import load_pipeline
 from sagaforge.deployments.diffusion.engine.requests import Failed
@@ -24,7 +23,7 @@ from sagaforge.imaging import prompts
 from sagaforge.imaging.prompts import Fragment, parse
 from sagaforge.imaging.receipts import read_receipt
 from sagaforge.pocket.captions import left_out, pocket_prompt
-from sagaforge.profiles import get_profile
+from sagaforge.profiles import EngineLimits, ImageModel, get_profile
 from tests.support.fakes import WORLD_ID, House
 from tests.support.http_client import check_problem
 from tests.support.tiny_diffusion import make_pipeline

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaforge.deployments.llm.client import Finished, GenerationEvent, Piece
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.functions.citations.gate import LexicalGate
 from sagaforge.functions.story.prompt import TurnPrompt, build_messages
 from sagaforge.functions.story.spelling import Spelling

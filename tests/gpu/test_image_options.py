@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.maker import ImageMaker
+from sagaforge.profiles import EngineLimits, ImageModel
 from tests.support.tiny_diffusion import make_pipeline
 from tests.unit.deployments.diffusion.test_adapters import lora_files
 from tests.unit.deployments.diffusion.test_image_maker import SPEC, make

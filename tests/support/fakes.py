@@ -27,8 +27,8 @@ from sagaforge.datasets.worlds.ingest import chunk_pack, ingest
 from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, Made, Progress
 from sagaforge.deployments.llm.client import Finished, GenerationEvent, Piece, Restarted
+from sagaforge.deployments.retrieval.interface import Reading
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
-from sagaforge.deployments.retrieval.replica import Reading
 from sagaforge.functions.catalog import Services
 from sagaforge.functions.images.generate import Studio
 from sagaforge.imaging.image_bytes import as_png, as_preview

@@ -15,7 +15,7 @@ import opencc
 import yaml
 
 from sagaforge.datasets.worlds.chunking import split_sections
-from sagaforge.deployments.retrieval.lore_lines import LoreLine, section_title
+from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.text.terms import STOP_WORDS, split_sentences
 from tests.support.paths import SAMPLES
 

@@ -14,9 +14,9 @@ from ray.serve.schema import ServeDeploySchema
 from sagaforge.deployments.diffusion.client import ImageClient
 from sagaforge.deployments.diffusion.comfyui.backend import ComfyUI
 from sagaforge.deployments.diffusion.fallback import OrderedBackends
-from sagaforge.deployments.ingress import image_backend
 from sagaforge.errors import InvalidInput
 from sagaforge.profiles import PROFILES, get_profile
+from sagaforge.services import image_backend
 from sagaforge.settings import ENV_PREFIX, Settings, describe_settings, load_settings
 from tests.support.paths import ROOT
 from tests.unit.deployments.test_handles import Handle

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from sagaforge.evaluation.generator import facts, lexicon
 from sagaforge.pocket.line_matcher import TABLES_FILE, TERMS_FILE
 from sagaforge.text.terms import terms
-from sagaforge.training.pocket.llm import facts, lexicon
 
 LANGUAGES = ("en", "zh")
 
@@ -162,7 +162,7 @@ question in English or Chinese (`src/sagaforge/pocket/line_matcher.py`). Trained
 
 - **Use**: the order of the lore lines in a prompt, beside names and words in common.
 - **Data**: the wordings of {num_relations} relations that the pocket LLM is trained with
-  (`training/pocket/llm/facts_en.txt`, `facts_zh.txt`); nothing else.
+  (`evaluation/generator/facts_en.txt`, `facts_zh.txt`); nothing else.
 - **Score**: with wordings held out on both sides and without names, a question's own relation is the likeliest of the
   {num_relations} in {en:.2f} (English) and {zh:.2f} (Chinese); by chance it would be in {chance:.2f}.
 - **Limits**: it knows those relations and the words for them; of others it says nothing (0) or something vague. Word

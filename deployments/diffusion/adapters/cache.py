@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter, Stack
-from sagaforge.deployments.diffusion.engine.config import MAX_RESIDENT
 from sagaforge.errors import Conflict
+from sagaforge.profiles import MAX_RESIDENT
 
 MAX_BYTES = 4 * 1024**3
 

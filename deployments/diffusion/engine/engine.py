@@ -22,7 +22,6 @@ import torch
 from sagaforge.deployments.diffusion.adapters.mixer import AdapterMixer
 from sagaforge.deployments.diffusion.engine import batching, running
 from sagaforge.deployments.diffusion.engine.conditioning import Conditioner
-from sagaforge.deployments.diffusion.engine.config import EngineLimits
 from sagaforge.deployments.diffusion.engine.latents import Pictures
 from sagaforge.deployments.diffusion.engine.requests import (
     Event,
@@ -35,6 +34,7 @@ from sagaforge.deployments.diffusion.engine.requests import (
 from sagaforge.deployments.diffusion.engine.running import Running
 from sagaforge.deployments.diffusion.engine.step_cache import StepCache
 from sagaforge.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+from sagaforge.profiles import EngineLimits
 
 logger = logging.getLogger(__name__)
 

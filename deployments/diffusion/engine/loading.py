@@ -15,8 +15,8 @@ from diffusers import (
 )
 from safetensors import SafetensorError, safe_open
 
-from sagaforge.deployments.diffusion.engine.config import ImageModel
 from sagaforge.errors import InvalidInput, Unavailable
+from sagaforge.profiles import ImageModel
 
 KINDS: tuple[Any, ...] = (
     StableDiffusionXLPipeline,

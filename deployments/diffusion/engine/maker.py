@@ -13,7 +13,6 @@ import torch
 from sagaforge.deployments.diffusion.adapters.cache import AdapterShelf
 from sagaforge.deployments.diffusion.adapters.files import read_adapter
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter, Stack
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.loading import load_pipeline
 from sagaforge.deployments.diffusion.engine.requests import Event, Failed, Generated, GenerationRequest
@@ -21,6 +20,7 @@ from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, Mad
 from sagaforge.errors import Unavailable
 from sagaforge.imaging.image_bytes import as_png, as_preview, decode, read_mask
 from sagaforge.model_files import model_sha256
+from sagaforge.profiles import EngineLimits, ImageModel
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from sagaforge.datasets.packs.pack import Character, Document, Pack
 from sagaforge.datasets.store.tables import chunks_table
 from sagaforge.datasets.store.writer import TableWriter
 from sagaforge.datasets.worlds import version_lease as upload_claim
+from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.datasets.worlds.ingest import ingest
 from sagaforge.datasets.worlds.world_store import WorldStore
-from sagaforge.deployments.embedding.embedder import Embedder, Vectors, load_embedder
+from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from sagaforge.schemas import UploadResponse

@@ -10,7 +10,8 @@ import pytest
 
 from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.confidence import confidence, shares_nothing
-from sagaforge.deployments.retrieval.lore_lines import LineSelector, LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
+from sagaforge.deployments.retrieval.lore_lines import LineSelector
 from sagaforge.deployments.retrieval.rerank import Comparison
 from sagaforge.functions.story.assembly import stands_alone
 from sagaforge.profiles import PROFILES

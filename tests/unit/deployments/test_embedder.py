@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagaforge.deployments.embedding.embedder import Embedder, load_embedder
+from sagaforge.datasets.worlds.embedder import Embedder
+from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.errors import Unavailable
 from sagaforge.profiles import MODELS_DIR
 

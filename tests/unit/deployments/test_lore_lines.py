@@ -8,7 +8,8 @@ import pytest
 
 from sagaforge.datasets.worlds.chunking import chunk_sections, split_sections
 from sagaforge.deployments.embedding.embedder import load_embedder
-from sagaforge.deployments.retrieval.lore_lines import LINE_OVERHEAD_CHARS, LineSelector, LoreLine, section_title
+from sagaforge.deployments.retrieval.interface import LoreLine, section_title
+from sagaforge.deployments.retrieval.lore_lines import LINE_OVERHEAD_CHARS, LineSelector
 from sagaforge.schemas import Chunk, ChunkMetadata
 from tests.support.fakes import FakeEmbedder
 from tests.support.paths import SAMPLES

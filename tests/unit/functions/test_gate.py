@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 import yaml
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.functions.citations.claims import han_negations, han_spelling, read_claim
 from sagaforge.functions.citations.gate import CitationChecker, LexicalGate, Verdict
 from tests.support.gate_pairs import lore_lines, pairs_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.functions.story.prompt import MAX_MESSAGE_CHARS, PastTurn, TurnPrompt, as_data, build_messages
 
 LABELS = ("Scene", "Place", "Here", "Carries", "Knows", "Established", "Before", "Lore", "Player")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sagaforge.deployments.retrieval.lore_lines import section_title
-from sagaforge.deployments.retrieval.replica import Reading
+from sagaforge.deployments.retrieval.interface import Reading, section_title
 from sagaforge.errors import (
     InvalidInput,
     NotFound,

@@ -9,7 +9,7 @@ import pytest
 
 from sagaforge.datasets.sessions import Claim
 from sagaforge.deployments.llm.client import Restarted
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.errors import (
     Conflict,
     ContextOverflow,

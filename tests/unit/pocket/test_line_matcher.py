@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from sagaforge.evaluation.generator import facts
 from sagaforge.pocket.line_matcher import TABLES_FILE, TERMS_FILE, VAGUE, LineMatcher, load_line_matcher, soft_unit
 from sagaforge.text.terms import terms
 from sagaforge.training.pocket import reranker
-from sagaforge.training.pocket.llm import facts
 
 STORIES = {
     "en": [

@@ -11,10 +11,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
+from sagaforge.evaluation.generator import facts
 from sagaforge.functions.story.prompt import LANGUAGES, TurnPrompt, build_messages
 from sagaforge.schemas import ModelTurn
-from sagaforge.training.pocket.llm import data, facts, score, tokenizer, train, worldgen
+from sagaforge.training.pocket.llm import data, score, tokenizer, train, worldgen
 from tests.support.paths import ROOT
 
 MODEL = ROOT / "models" / "pocket-llm"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.maker import ImageMaker
 from sagaforge.deployments.diffusion.interface import ImageSpec, Made
+from sagaforge.profiles import EngineLimits, ImageModel
 from sagaforge.training import runs
 from sagaforge.training.muon import Muon
 from sagaforge.training.pocket.sdxl import album, export, judge, models, train, train_text, train_vae

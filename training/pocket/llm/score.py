@@ -17,9 +17,10 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sagaforge.evaluation.generator import lore
 from sagaforge.functions.story.prompt import build_messages
 from sagaforge.schemas import ModelTurn
-from sagaforge.training.pocket.llm import lore, worldgen
+from sagaforge.training.pocket.llm import worldgen
 
 Writer = Callable[[list[list[dict[str, str]]]], list[str]]
 MAX_NEW_TOKENS = 260

@@ -17,9 +17,9 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from sagaforge.evaluation.generator.lexicon import load_lexicon
 from sagaforge.functions.story.prompt import LANGUAGES, SYSTEM, build_messages
 from sagaforge.training.pocket.llm import worldgen
-from sagaforge.training.pocket.llm.lexicon import load_lexicon
 
 VOCABULARY_SIZE = 7600
 CONTEXT = 2048

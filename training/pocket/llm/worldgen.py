@@ -10,13 +10,13 @@ import json
 import random
 from dataclasses import dataclass, field, replace
 
-from sagaforge.deployments.retrieval.lore_lines import LoreLine
+from sagaforge.deployments.retrieval.interface import LoreLine
+from sagaforge.evaluation.generator import banks, facts, lexicon
+from sagaforge.evaluation.generator.cast import title_of
+from sagaforge.evaluation.generator.lore import LoreMaker, fill
+from sagaforge.evaluation.generator.wild import Line
 from sagaforge.functions.story.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Change, Condition, Emotion, ModelChoice, ModelDialogue, ModelSentence, ModelTurn
-from sagaforge.training.pocket.llm import banks, facts, lexicon
-from sagaforge.training.pocket.llm.cast import title_of
-from sagaforge.training.pocket.llm.lore import LoreMaker, fill
-from sagaforge.training.pocket.llm.wild import Line
 
 
 @dataclass

@@ -18,7 +18,6 @@ from diffusers import (
 from PIL import Image
 
 from sagaforge.deployments.diffusion.engine import schedulers
-from sagaforge.deployments.diffusion.engine.config import EngineLimits
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine, Ticket
 from sagaforge.deployments.diffusion.engine.requests import (
     Event,
@@ -29,6 +28,7 @@ from sagaforge.deployments.diffusion.engine.requests import (
     Stepped,
 )
 from sagaforge.errors import DeadlineExceeded, InvalidInput, Overloaded, TooLarge, Unavailable
+from sagaforge.profiles import EngineLimits
 from tests.support.tiny_diffusion import make_pipeline
 
 # Of 255: float32 sums come in another order in another batch, which may turn a rounding.

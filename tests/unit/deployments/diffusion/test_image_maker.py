@@ -22,7 +22,6 @@ from torch.nn import Linear
 
 from sagaforge.deployments.diffusion.adapters.cache import AdapterShelf
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter
-from sagaforge.deployments.diffusion.engine.config import EngineLimits, ImageModel
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.loading import load_pipeline
 from sagaforge.deployments.diffusion.engine.maker import ImageMaker
@@ -30,6 +29,7 @@ from sagaforge.deployments.diffusion.interface import ImageSpec, Made, Progress
 from sagaforge.errors import InvalidInput, NotFound, TooLarge, Unavailable, UnsupportedType
 from sagaforge.imaging.image_bytes import as_png, decode
 from sagaforge.model_files import model_sha256
+from sagaforge.profiles import EngineLimits, ImageModel
 from tests.support.tiny_diffusion import make_pipeline
 from tests.unit.deployments.diffusion.test_adapters import lora_files
 from tests.unit.deployments.diffusion.test_diffusion_engine import picture

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sagaforge.deployments.diffusion.engine.config import EngineLimits
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.requests import GenerationRequest
 from sagaforge.deployments.diffusion.engine.step_cache import StepCache
+from sagaforge.profiles import EngineLimits
 from tests.support.tiny_diffusion import make_pipeline
 from tests.unit.deployments.diffusion.test_diffusion_engine import assert_same, finished, image_of
 

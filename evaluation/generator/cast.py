@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from sagaforge.training.pocket.llm import lexicon
+from sagaforge.evaluation.generator import lexicon
 
 
 class CastMaker:

@@ -11,9 +11,9 @@ import random
 import re
 from collections.abc import Sequence
 
-from sagaforge.training.pocket.llm import banks, facts, lexicon
-from sagaforge.training.pocket.llm.cast import title_of
-from sagaforge.training.pocket.llm.wild import Line, WildMaker
+from sagaforge.evaluation.generator import banks, facts, lexicon
+from sagaforge.evaluation.generator.cast import title_of
+from sagaforge.evaluation.generator.wild import Line, WildMaker
 
 # Of a fact's many wordings of its question, how many are made up: one is asked.
 MAX_QUESTIONS = 3

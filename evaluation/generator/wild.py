@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from sagaforge.training.pocket.llm import banks, lexicon
-from sagaforge.training.pocket.llm.cast import CastMaker, title_of
+from sagaforge.evaluation.generator import banks, lexicon
+from sagaforge.evaluation.generator.cast import CastMaker, title_of
 
 
 @dataclass

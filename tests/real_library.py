@@ -58,11 +58,10 @@ class LocalSearch:
         return await self._index.search(world_id, version, query, top_k, source=source)
 
     async def read(
-        self, world_id: str, version: int, query: str, *, top_k: int, max_lines: int, max_chars: int, min_share: float
+        self, world_id: str, version: int, query: str, *, top_k: int, asked: str | None = None, **limits: Any
     ) -> Reading:
         chunks = await self._index.search(world_id, version, query, top_k)
-        lines = await self._lines.select(chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share)
-        return Reading(chunks, lines)
+        return Reading(chunks, await self._lines.select(chunks, query, asked=asked, **limits))
 
 
 @dataclass

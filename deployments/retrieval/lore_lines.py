@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from sagaforge.datasets.worlds.embedder import Embedder, Vectors
-from sagaforge.deployments.retrieval.confidence import confidence, shares_nothing
+from sagaforge.deployments.retrieval.confidence import confidence, related, shares_nothing
 from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.deployments.retrieval.rerank import Candidate, WordReranker
 from sagaforge.pocket.line_matcher import load_line_matcher
@@ -81,23 +82,26 @@ class LineSelector:
         """The lines of `chunks` (best chunk first) that most likely answer `query`, best first.
 
         At most `max_lines`, and `max_chars` characters as they will stand in the prompt; none whose score is below
-        `min_share` (0 to 1) of the best one's, and none at all where the confidence that they are about `asked` (the
-        query, unless it is given) is below `min_confidence` (0 to 1, 0 asks for none). The same input gives the same
-        lines in the same order.
+        `min_share` (0 to 1) of the best one's. With a `min_confidence` (0 to 1, 0 asks for none) none that shares
+        nothing with `asked` (the query, unless it is given), and none at all where the confidence that they are about
+        it is below. The same input gives the same lines in the same order.
         """
         candidates = _with_short_joined(_without_doubles(_candidates(chunks)))
         if not candidates:
             return []
-        if min_confidence > 0 and self._confidence(candidates, asked or query) < min_confidence:
-            return []
+        is_related = np.ones(len(candidates), bool)
+        if min_confidence > 0:
+            sureness, is_related = self._judged(candidates, asked or query)
+            if sureness < min_confidence:
+                return []
         own = await self._by_words(candidates, query) if self._can_read(query) else _scores(candidates, query)
         top = max(own) or 1.0
         matches = self._matcher.scores(query, [(each.line.section, each.line.text) for each in candidates])
         scores = [
-            score / top + chunks[each.rank].score + self._match_weight * float(match)
-            for score, each, match in zip(own, candidates, matches, strict=True)
+            score / top + chunks[each.rank].score + self._match_weight * float(match) if is_about else -1.0
+            for score, each, match, is_about in zip(own, candidates, matches, is_related, strict=True)
         ]
-        least = min_share * max(scores)
+        least = min_share * max(0.0, *scores)
         return [line for line, score in _best(candidates, scores, max_lines, max_chars) if score >= least]
 
     async def _by_words(self, candidates: list[_Candidate], query: str) -> list[float]:
@@ -110,17 +114,19 @@ class LineSelector:
             ],
         )
 
-    def _confidence(self, candidates: list[_Candidate], asked: str) -> float:
-        """That the candidates are about what is asked, 0 to 1; 1 where nothing can be said of it."""
+    def _judged(self, candidates: list[_Candidate], asked: str) -> tuple[float, npt.NDArray[np.bool_]]:
+        """The confidence that the candidates are about what is asked (1 where nothing can be said of it), and which of
+        them have anything to do with it."""
+        all_of_them = np.ones(len(candidates), bool)
         if not self._can_read(asked):
             texts = (f"{each.line.section} . {each.line.text}" for each in candidates)
-            return 0.0 if HAN_CHARACTER.search(asked) and shares_nothing(asked, texts) else 1.0
-        compared = self._words.compare(
-            asked, [Candidate(each.line.section, each.line.text, 0.0) for each in candidates]
-        )
-        if compared is None:
-            return 1.0
-        return confidence(compared, self._embedder.telling(compared.words), self._likenesses(candidates, asked))
+            is_strange = HAN_CHARACTER.search(asked) and shares_nothing(asked, texts)
+            return 0.0 if is_strange else 1.0, all_of_them
+        lines = [Candidate(each.line.section, each.line.text, 0.0) for each in candidates]
+        if (compared := self._words.compare(asked, lines)) is None:
+            return 1.0, all_of_them
+        judged = compared, self._embedder.telling(compared.words), self._likenesses(candidates, asked)
+        return confidence(*judged), related(*judged)
 
     def _can_read(self, text: str) -> bool:
         """While somebody waits, and in this script."""

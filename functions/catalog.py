@@ -19,15 +19,12 @@ from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.deployments.llm.client import LanguageModel
 from sagaforge.deployments.retrieval.interface import LoreSearch
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import worlds as lore
+from sagaforge.functions import worlds
 from sagaforge.functions.files import ServedFile
-from sagaforge.functions.images import generate as images
-from sagaforge.functions.images import illustration
-from sagaforge.functions.images import replay as replays
-from sagaforge.functions.openai import chat as openai_chat
-from sagaforge.functions.openai import completions as openai_api
+from sagaforge.functions.images import generate, illustration, replay
+from sagaforge.functions.openai import chat, completions
 from sagaforge.functions.openai import images as openai_images
-from sagaforge.functions.story import turn as story
+from sagaforge.functions.story import turn
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
 
@@ -49,7 +46,7 @@ class Services:
     worlds: WorldStore
     sessions: SessionStore
     ingestion: Ingestion
-    studio: images.Studio
+    studio: generate.Studio
 
 
 @dataclass
@@ -60,10 +57,10 @@ class CallContext:
     request_id: str
     base_url: str = ""
     idempotency_key: str | None = None
-    file: lore.UploadedFile | None = None
+    file: worlds.UploadedFile | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
-    def uploaded(self) -> lore.UploadedFile:
+    def uploaded(self) -> worlds.UploadedFile:
         """The file of the call; `InvalidInput` where it came without one."""
         if self.file is None:
             raise InvalidInput("Send the world as a file: multipart/form-data with a part named `file`.")
@@ -97,7 +94,7 @@ class Function:
 def _stream_turn(
     request: schemas.TurnRequest, services: Services, context: CallContext
 ) -> AsyncGenerator[schemas.TurnEvent, None]:
-    turns = story.stream_turn(
+    turns = turn.stream_turn(
         request,
         idempotency_key=context.idempotency_key,
         timings=context.timings,
@@ -125,40 +122,40 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.list_worlds(worlds=s.worlds),
+        call=lambda request, s, c: worlds.list_worlds(worlds=s.worlds),
     ),
     Function(
         name="show_world",
         method="GET",
         route="/worlds/{world_id}",
-        request=lore.PinnedWorldRef,
+        request=worlds.PinnedWorldRef,
         response=schemas.WorldDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_world(request, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.show_world(request, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="delete_world",
         method="DELETE",
         route="/worlds/{world_id}",
-        request=lore.WorldRef,
+        request=worlds.WorldRef,
         response=schemas.DeletedWorld,
         permission="write",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.delete_world(request, worlds=s.worlds),
+        call=lambda request, s, c: worlds.delete_world(request, worlds=s.worlds),
     ),
     Function(
         name="show_chunk",
         method="GET",
         route="/worlds/{world_id}/chunks/{chunk_id}",
-        request=lore.ChunkRef,
+        request=worlds.ChunkRef,
         response=schemas.ChunkDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_chunk(request, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.show_chunk(request, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="retrieve",
@@ -169,18 +166,20 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="search",
         deadline_s=lambda settings: 30.0,
-        call=lambda request, s, c: lore.retrieve(request, retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.retrieve(
+            request, retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions
+        ),
     ),
     Function(
         name="upload",
         method="POST",
         route="/rag/upload",
-        request=lore.Upload,
+        request=worlds.Upload,
         response=schemas.UploadResponse,
         permission="write",
         cost="ingest",
         deadline_s=lambda settings: settings.upload_deadline_s + 30.0,
-        call=lambda request, s, c: lore.upload(request, file=c.uploaded(), ingestion=s.ingestion),
+        call=lambda request, s, c: worlds.upload(request, file=c.uploaded(), ingestion=s.ingestion),
         body_limit=lambda settings: settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES,
     ),
     Function(
@@ -204,7 +203,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: story.last_turn(request, sessions=s.sessions),
+        call=lambda request, s, c: turn.last_turn(request, sessions=s.sessions),
     ),
     Function(
         name="generate_image",
@@ -215,8 +214,8 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: images.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
-        stream=lambda request, s, c: images.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
+        call=lambda request, s, c: generate.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
+        stream=lambda request, s, c: generate.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
         # A picture to start from and its mask.
         body_limit=lambda settings: 2 * image_schemas.MAX_ENCODED_CHARS + settings.body_max_bytes,
     ),
@@ -229,7 +228,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_image_models(studio=s.studio),
+        call=lambda request, s, c: generate.list_image_models(studio=s.studio),
     ),
     Function(
         name="list_styles",
@@ -240,7 +239,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_styles(styles=s.studio.styles, profile=s.studio.profile),
+        call=lambda request, s, c: generate.list_styles(styles=s.studio.styles, profile=s.studio.profile),
     ),
     Function(
         name="replay_image",
@@ -251,7 +250,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: replays.replay(request, studio=s.studio),
+        call=lambda request, s, c: replay.replay(request, studio=s.studio),
     ),
     Function(
         name="list_images",
@@ -262,7 +261,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_images(request, gallery=s.studio.gallery),
+        call=lambda request, s, c: generate.list_images(request, gallery=s.studio.gallery),
     ),
     # Before the row whose `image_id` would take the ".png" too.
     Function(
@@ -274,7 +273,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        file=lambda request, s, c: images.image_file(request, gallery=s.studio.gallery),
+        file=lambda request, s, c: generate.image_file(request, gallery=s.studio.gallery),
     ),
     Function(
         name="image_thumbnail",
@@ -285,7 +284,7 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        file=lambda request, s, c: images.thumbnail(request, gallery=s.studio.gallery),
+        file=lambda request, s, c: generate.thumbnail(request, gallery=s.studio.gallery),
     ),
     Function(
         name="show_image",
@@ -296,29 +295,29 @@ FUNCTIONS: tuple[Function, ...] = (
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.show_image(request, gallery=s.studio.gallery),
+        call=lambda request, s, c: generate.show_image(request, gallery=s.studio.gallery),
     ),
     Function(
         name="list_models",
         method="GET",
         route="/v1/models",
         request=None,
-        response=openai_api.ModelList,
+        response=completions.ModelList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: openai_api.list_models(llm=s.llm),
+        call=lambda request, s, c: completions.list_models(llm=s.llm),
     ),
     Function(
         name="chat_completions",
         method="POST",
         route="/v1/chat/completions",
-        request=openai_chat.ChatCompletion,
+        request=chat.ChatCompletion,
         response=None,
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.turn_deadline_s,
-        relay=lambda request, s, c: openai_api.chat_completions(request, llm=s.llm),
+        relay=lambda request, s, c: completions.chat_completions(request, llm=s.llm),
     ),
     Function(
         name="image_generations",

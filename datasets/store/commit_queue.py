@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 from lancedb import AsyncConnection, AsyncTable
 
-from sagaforge.datasets.store.compaction import Tidier
+from sagaforge.datasets.store.compaction import Compactor
 from sagaforge.datasets.store.epochs import Epoch
 from sagaforge.datasets.store.fence import FencedTable
 from sagaforge.datasets.store.tables import TableSpec, check_table, sql_in, sql_literal, to_arrow
@@ -72,12 +72,12 @@ class _Superseded(Exception):
     """The table refused a commit because of a fence that came after our handle's version."""
 
 
-class Lane:
+class CommitQueue:
     def __init__(self, db: AsyncConnection, spec: TableSpec, epoch: Epoch, compact_every: int) -> None:
         self._db = db
         self._spec = spec
         self._fenced = FencedTable(db, spec, epoch)
-        self._tidier = Tidier(db, spec, compact_every)
+        self._compactor = Compactor(db, spec, compact_every)
         self._pending: list[_Add | _Exclusive] = []
         self._runner: asyncio.Task[None] | None = None
         self._forget()
@@ -145,7 +145,7 @@ class Lane:
 
     async def build_indices(self) -> int:
         async def run(table: AsyncTable) -> int:
-            await self._tidier.tidy(table)
+            await self._compactor.compact(table)
             return await table.version()
 
         return await self._submit(_Exclusive(run, _future()))
@@ -163,10 +163,10 @@ class Lane:
             raise InvalidInput(f"table {self._spec.name} holds {opened.schema.field('vector').type}, not {vector_dim}")
 
     async def close(self) -> None:
-        """Waits for what was handed in, and for tidying."""
+        """Waits for what was handed in, and for compaction."""
         if self._runner:
             await asyncio.wait([self._runner])
-        await self._tidier.wait()
+        await self._compactor.wait()
 
     # --- group commit ------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Lane:
                 results = await self._add(table, [item for item in group if isinstance(item, _Add)])
             if await table.version() != before:
                 await self._fenced.check_epoch()
-                self._tidier.count_commit(MAX_KNOWN_IDS if self._known is None else len(self._known))
+                self._compactor.count_commit(MAX_KNOWN_IDS if self._known is None else len(self._known))
         return results
 
     @contextmanager

@@ -22,7 +22,7 @@ KEEP_VERSIONS = timedelta(hours=1)
 READERS_CATCH_UP_S = 60.0
 
 
-class Tidier:
+class Compactor:
     """Counts a table's commits, and every so many tidies up on a handle of its own (Lance lets a compaction and
     appends through together; against an update, one of the two starts again)."""
 
@@ -48,7 +48,7 @@ class Tidier:
             self._num_commits = 0
             self._task = asyncio.create_task(self._run())
 
-    async def tidy(self, table: AsyncTable) -> None:
+    async def compact(self, table: AsyncTable) -> None:
         await self._create_missing_indices(table)
         may_clean = time.monotonic() >= self._may_clean_at
         await table.optimize(cleanup_older_than=KEEP_VERSIONS if may_clean else timedelta(days=3650))
@@ -59,9 +59,9 @@ class Tidier:
 
     async def _run(self) -> None:
         try:
-            await self.tidy(await self._db.open_table(self._spec.name))
+            await self.compact(await self._db.open_table(self._spec.name))
         except Exception as exc:
-            log.warning("tidying table %s failed and will be tried again: %s", self._spec.name, exc)
+            log.warning("compacting table %s failed and will be tried again: %s", self._spec.name, exc)
         finally:
             self._task = None
 

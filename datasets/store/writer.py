@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from lancedb import AsyncConnection
 
-from sagaforge.datasets.store.commit_queue import Inserted, Lane, Row, Updated
+from sagaforge.datasets.store.commit_queue import CommitQueue, Inserted, Row, Updated
 from sagaforge.datasets.store.compaction import COMPACT_EVERY
 from sagaforge.datasets.store.epochs import Epoch, Fenced, claim_epoch
 from sagaforge.datasets.store.tables import SPECS, Group, TableSpec, spec_of
@@ -75,7 +75,7 @@ class Writer(Protocol):
 
 
 class TableWriter:
-    """The engine: one lane per table, on one epoch. Starts at the first call, again if that failed."""
+    """The engine: one queue per table, on one epoch. Starts at the first call, again if that failed."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class TableWriter:
         self._group = group
         self._specs = specs
         self._compact_every = compact_every
-        self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, CommitQueue] = {}
         self._epoch: Epoch | None = None
         self._running: tuple[AsyncConnection, Epoch] | None = None
         self._starting = asyncio.Lock()
@@ -102,32 +102,32 @@ class TableWriter:
     async def about(self) -> dict[str, Any]:
         """Which process this is, for the operator."""
         _, epoch = await self._connected()
-        return {"group": self._group, "pid": os.getpid(), "epoch": epoch.number, "tables": sorted(self._lanes)}
+        return {"group": self._group, "pid": os.getpid(), "epoch": epoch.number, "tables": sorted(self._queues)}
 
     async def insert_if_absent(self, table: str, rows: list[Row], *, call: str = "") -> list[Inserted]:
-        return await (await self._lane(table)).insert_if_absent(rows, call or _new_call())
+        return await (await self._queue(table)).insert_if_absent(rows, call or _new_call())
 
     async def append(self, table: str, rows: list[Row] | pa.Table, *, call: str = "") -> int:
-        return await (await self._lane(table)).append(rows, call or _new_call())
+        return await (await self._queue(table)).append(rows, call or _new_call())
 
     async def update_if_unchanged(self, table: str, id: str, expected: Row, changes: Row, *, call: str = "") -> Updated:
-        return await (await self._lane(table)).update_if_unchanged(id, expected, changes, call or _new_call())
+        return await (await self._queue(table)).update_if_unchanged(id, expected, changes, call or _new_call())
 
     async def update_where(self, table: str, where: str, changes: Row) -> int:
-        return await (await self._lane(table)).update_where(where, changes)
+        return await (await self._queue(table)).update_where(where, changes)
 
     async def delete_where(self, table: str, where: str) -> int:
-        return await (await self._lane(table)).delete_where(where)
+        return await (await self._queue(table)).delete_where(where)
 
     async def build_indices(self, table: str) -> int:
-        return await (await self._lane(table)).build_indices()
+        return await (await self._queue(table)).build_indices()
 
     async def ensure_table(self, table: str, *, vector_dim: int | None = None) -> None:
-        await (await self._lane(table)).create(vector_dim)
+        await (await self._queue(table)).create(vector_dim)
 
     async def close(self) -> None:
         """Finishes what was handed in, and stops."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        await asyncio.gather(*(queue.close() for queue in self._queues.values()))
 
     async def _connected(self) -> tuple[AsyncConnection, Epoch]:
         async with self._starting:
@@ -138,26 +138,26 @@ class TableWriter:
             epoch = self._epoch
             db = await self._storage.connect()
             fixed = [
-                self._make_lane(db, epoch, spec)
+                self._make_queue(db, epoch, spec)
                 for spec in self._specs.values()
                 if spec.writer == self._group and "vector" not in spec.schema.names
             ]
-            await asyncio.gather(*(lane.create() for lane in fixed))
+            await asyncio.gather(*(queue.create() for queue in fixed))
             self._running = db, epoch
             return self._running
 
-    async def _lane(self, table: str) -> Lane:
+    async def _queue(self, table: str) -> CommitQueue:
         db, epoch = await self._connected()
-        if table not in self._lanes:
+        if table not in self._queues:
             spec = spec_of(table, self._specs)
             if spec.writer != self._group:
                 raise InvalidInput(f"table {table} is written by the {spec.writer} writer, not by {self._group}")
-            self._make_lane(db, epoch, spec)
-        return self._lanes[table]
+            self._make_queue(db, epoch, spec)
+        return self._queues[table]
 
-    def _make_lane(self, db: AsyncConnection, epoch: Epoch, spec: TableSpec) -> Lane:
-        self._lanes[spec.name] = Lane(db, spec, epoch, self._compact_every)
-        return self._lanes[spec.name]
+    def _make_queue(self, db: AsyncConnection, epoch: Epoch, spec: TableSpec) -> CommitQueue:
+        self._queues[spec.name] = CommitQueue(db, spec, epoch, self._compact_every)
+        return self._queues[spec.name]
 
 
 def get_writer(storage: Storage, group: Group) -> Writer:

@@ -1,6 +1,6 @@
 """A pack becomes a world version: chunk, compare, give ids, embed what changed, stage, index, publish.
 
-The one who works on a version holds the claim on it (`upload_claim`). Everything is staged under a version number that
+The one who works on a version holds the lease on it (`version_lease`). Everything is staged under a version number that
 readers don't reach yet; moving the pointer in `worlds` publishes it whole. A crash before that leaves readers where
 they were, and the next upload clears what was left behind.
 """
@@ -25,7 +25,7 @@ from sagaforge.datasets.worlds.chunk_ids import PublishedChunk, assign_ids
 from sagaforge.datasets.worlds.chunk_rows import chunk_id_of, valid_at
 from sagaforge.datasets.worlds.chunking import ChunkDraft, chunk_sections, split_sections
 from sagaforge.datasets.worlds.embedder import Embedder, is_name_of
-from sagaforge.datasets.worlds.version_lease import claimed
+from sagaforge.datasets.worlds.version_lease import leased
 from sagaforge.datasets.worlds.world_store import Pointer, WorldStore, manifest_of
 from sagaforge.errors import Conflict, InvalidInput
 from sagaforge.schemas import UploadResponse
@@ -120,14 +120,14 @@ async def ingest(
             )
 
     response.version = version = base + 1
-    async with claimed(writer, worlds, world_id, version, pack, license) as claim:
+    async with leased(writer, worlds, world_id, version, pack, license) as lease:
         await writer.ensure_table(table, vector_dim=embedder.dim)
         await _clear_leftovers(writer, table, base)
         done = 0
         for start in range(0, len(plan.added), BATCH_ROWS):
             batch = plan.added[start : start + BATCH_ROWS]
-            rows = await asyncio.to_thread(_rows, batch, plan, license, version, claim.attempt, embedder)
-            claim.check()
+            rows = await asyncio.to_thread(_rows, batch, plan, license, version, lease.attempt, embedder)
+            lease.check()
             await writer.append(table, rows)
             done += len(batch)
             report("embed", done, len(plan.added))
@@ -135,12 +135,12 @@ async def ingest(
             part = plan.removed_ids[start : start + UPDATE_IDS]
             await writer.update_where(table, sql_in("id", part), {"valid_to": version})
         # A dead upload's last batch may have come in late; it bears another attempt's mark.
-        mark = sql_literal("%." + claim.attempt)
+        mark = sql_literal("%." + lease.attempt)
         await writer.delete_where(table, f"valid_from >= {version} AND NOT (id LIKE {mark})")
         report("index", 0, 1)
         await writer.build_indices(table)
         report("index", 1, 1)
-        await claim.finish(manifest, len(drafts))
+        await lease.finish(manifest, len(drafts))
         await _move_pointer(writer, world_id, pointer, version)
     report("publish", 1, 1)
     return response

@@ -1,6 +1,6 @@
-"""The claim on a world version: who works on a version holds its row in `world_versions`, and renews it meanwhile.
+"""The lease on a world version: who works on a version holds its row in `world_versions`, and renews it meanwhile.
 
-One upload of a world at a time gets on. A claim that is no longer renewed belongs to a dead upload, and is taken over.
+One upload of a world at a time gets on. A lease that is no longer renewed belongs to a dead upload, and is taken over.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
-# An upload that has not renewed its claim for this long is dead, and its work is thrown away.
+# An upload that has not renewed its lease for this long is dead, and its work is thrown away.
 CLAIM_EXPIRES_S = 30.0
 
 
 @dataclass
-class Claim:
+class VersionLease:
     writer: Writer
     row_id: str
     attempt: str
@@ -49,7 +49,7 @@ class Claim:
             raise Conflict("Another upload of this world took over, because this one made no progress. Upload again.")
 
     async def finish(self, manifest: str, total_chunks: int) -> None:
-        """Turn the claim into the version's row. Raises `Conflict` if it was taken over."""
+        """Turn the lease into the version's row. Raises `Conflict` if it was taken over."""
         changes = {"manifest": manifest, "total_chunks": total_chunks, "created_at": datetime.now(UTC)}
         answer = await self.writer.update_if_unchanged(
             "world_versions", self.row_id, {"manifest": self.manifest}, changes
@@ -60,9 +60,9 @@ class Claim:
 
 
 @asynccontextmanager
-async def claimed(
+async def leased(
     writer: Writer, worlds: WorldStore, world_id: str, version: int, pack: Pack, license: str | None
-) -> AsyncIterator[Claim]:
+) -> AsyncIterator[VersionLease]:
     """Hold the row of an unpublished version. Given up when the work fails, so that the next upload need not wait."""
     attempt = uuid.uuid4().hex[:8]
     marker = json.dumps({"staging": attempt})
@@ -77,24 +77,24 @@ async def claimed(
         if pointer is not None and pointer.version >= version:
             raise Conflict(f"Another upload of {world_id!r} was published first. Look at it, then upload again.")
         await _take_over(writer, world_id, version, answer.row, row)
-    claim = Claim(writer, row["id"], attempt, marker)
-    renewing = asyncio.create_task(_renew_for_ever(claim))
+    lease = VersionLease(writer, row["id"], attempt, marker)
+    renewing = asyncio.create_task(_renew_for_ever(lease))
     try:
-        yield claim
+        yield lease
     except BaseException:
         renewing.cancel()
         expired = {"created_at": datetime.fromtimestamp(0, UTC)}
         try:
-            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": claim.manifest}, expired)
-        except SagaForgeError:  # the first error is the one to tell; this claim will expire by itself
-            log.warning("the claim on %s could not be given up", row["id"])
+            await writer.update_if_unchanged("world_versions", row["id"], {"manifest": lease.manifest}, expired)
+        except SagaForgeError:  # the first error is the one to tell; this lease will expire by itself
+            log.warning("the lease on %s could not be given up", row["id"])
         raise
     finally:
         renewing.cancel()
 
 
 async def _take_over(writer: Writer, world_id: str, version: int, held: dict[str, Any], row: dict[str, Any]) -> None:
-    """Take the row of a dead upload: one whose claim has expired, or that died between its last two steps."""
+    """Take the row of a dead upload: one whose lease has expired, or that died between its last two steps."""
     age = datetime.now(UTC) - held["created_at"]
     if age < timedelta(seconds=CLAIM_EXPIRES_S):
         raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
@@ -104,10 +104,10 @@ async def _take_over(writer: Writer, world_id: str, version: int, held: dict[str
         raise Conflict(f"Another upload of {world_id!r} is under way. Wait until it is done, then upload again.")
 
 
-async def _renew_for_ever(claim: Claim) -> None:
-    while not claim.is_lost:
+async def _renew_for_ever(lease: VersionLease) -> None:
+    while not lease.is_lost:
         await asyncio.sleep(HEARTBEAT_S)
         try:
-            await claim.renew()
+            await lease.renew()
         except SagaForgeError:
-            log.warning("the claim on %s could not be renewed; trying again", claim.row_id)
+            log.warning("the lease on %s could not be renewed; trying again", lease.row_id)

@@ -36,7 +36,7 @@ class Diffusion:
     @handles.telling
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         if (first := first_content(spec)) is not None:
-            await asyncio.to_thread(self._maker.shelf.stack, spec.adapters, spec.adapter_sha256)
+            await asyncio.to_thread(self._maker.adapters.stack, spec.adapters, spec.adapter_sha256)
             await self._hold(first)
         async with aclosing(self._maker.generate(spec)) as events:
             async for event in events:

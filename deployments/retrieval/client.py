@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from sagaforge.deployments.retrieval.interface import Reading
+from sagaforge.deployments.retrieval.interface import RetrievedLore
 from sagaforge.errors import Overloaded, SagaForgeError, Unavailable
 from sagaforge.schemas import Chunk
 
@@ -46,7 +46,7 @@ class RetrievalClient:
         min_share: float,
         min_confidence: float = 0.0,
         asked: str | None = None,
-    ) -> Reading:
+    ) -> RetrievedLore:
         return await self._asked(
             lambda: self._handle.read.remote(
                 world_id, version, query, top_k, max_lines, max_chars, min_share, min_confidence, asked

@@ -26,7 +26,7 @@ def section_title(section: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RetrievedLore:
     """What a turn reads of the lore: chunks, and the lines selected from them, both best first."""
 
     chunks: list[Chunk]
@@ -54,7 +54,7 @@ class LoreSearch(Protocol):
         min_share: float,
         min_confidence: float = 0.0,
         asked: str | None = None,
-    ) -> Reading:
+    ) -> RetrievedLore:
         """The best chunks, reranked, and those of their sentences that a prompt should hold, none where these are
         hardly about `asked` (see `LineSelector.select`). Raises as `search`."""
         ...

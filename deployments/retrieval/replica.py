@@ -6,7 +6,7 @@ from ray import serve
 
 from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.index import LoreIndex
-from sagaforge.deployments.retrieval.interface import Reading
+from sagaforge.deployments.retrieval.interface import RetrievedLore
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
 from sagaforge.deployments.retrieval.rerank import load_reranker
 from sagaforge.schemas import Chunk
@@ -43,7 +43,7 @@ class Retrieval:
         min_share: float,
         min_confidence: float,
         asked: str | None,
-    ) -> Reading:
+    ) -> RetrievedLore:
         chunks = await self._index.search(world_id, version, query, top_k=top_k, rerank=True)
         lines = await self._lines.select(
             chunks,
@@ -54,7 +54,7 @@ class Retrieval:
             min_confidence=min_confidence,
             asked=asked,
         )
-        return Reading(chunks, lines)
+        return RetrievedLore(chunks, lines)
 
     async def ping(self) -> bool:
         return True

@@ -46,7 +46,7 @@ POINTING_BACK = frozenset(
 
 
 @dataclass(frozen=True)
-class Before:
+class TurnContext:
     """What holds before the model is asked. `message` is the player's, or the text of the choice they took."""
 
     state: GameState
@@ -70,7 +70,7 @@ class Generated:
     lore: list[LoreLine]
 
 
-def state_before(request: TurnRequest, opening: Opening, world: World, character_id: str | None) -> Before:
+def state_before(request: TurnRequest, opening: Opening, world: World, character_id: str | None) -> TurnContext:
     """The state that the session's head left, or a new session's first one, and the choice taken, if it was one.
 
     Raises `InvalidInput` when the message takes a choice that is not open.
@@ -99,7 +99,7 @@ def state_before(request: TurnRequest, opening: Opening, world: World, character
         locations=tuple(dict.fromkeys(scene.location for scene in world.scenes.values() if scene.location)),
         text=" ".join(scene.details for scene in world.scenes.values()),
     )
-    return Before(
+    return TurnContext(
         state=state,
         message=chosen.text if chosen else request.message,
         chosen=chosen,
@@ -127,16 +127,16 @@ def stands_alone(message: str) -> bool:
     return bool(words) and ("?" in message or words[0] in QUESTION_WORDS) and POINTING_BACK.isdisjoint(words)
 
 
-def make_prompt(before: Before, world: World, history: Sequence[StoredTurn], lore: list[LoreLine]) -> TurnPrompt:
+def make_prompt(context: TurnContext, world: World, history: Sequence[StoredTurn], lore: list[LoreLine]) -> TurnPrompt:
     """The prompt of this turn, its parts in the order of `TurnPrompt`."""
-    state = before.state
+    state = context.state
     character = world.characters.get(state.character_id or "")
     scene = world.scenes.get(state.scene_id or "")
-    names = before.facts.characters
+    names = context.facts.characters
     here = state.locations.get(state.location or "")
     return TurnPrompt(
         title=world.title,
-        message=before.message,
+        message=context.message,
         language=world.language,
         character=character.name if character else "",
         persona=(character.personality or character.description) if character else "",
@@ -149,7 +149,7 @@ def make_prompt(before: Before, world: World, history: Sequence[StoredTurn], lor
         ],
         people_here=[names.get(key, key) for key in here.characters_present] if here else [],
         # The last ones: the first are what an old session can best do without.
-        established=list(before.established[-4:]),
+        established=list(context.established[-4:]),
         history=[PastTurn(turn.message, turn.narration) for turn in history],
         lore=lore,
     )
@@ -169,12 +169,12 @@ def shorter(prompt: TurnPrompt) -> TurnPrompt | None:
 
 
 def assemble(
-    opening: Opening, before: Before, world: World, generated: Generated, chunks: Sequence[Chunk]
+    opening: Opening, context: TurnContext, world: World, generated: Generated, chunks: Sequence[Chunk]
 ) -> tuple[Turn, tuple[str, ...]]:
     """The turn as it is stored and answered, and what the session has established after it."""
     citations = list(dict.fromkeys(id for sentence in generated.sentences for id in sentence.citations))
-    facts = replace(before.facts, text=" ".join([before.facts.text, *(chunk.text for chunk in chunks)]))
-    state, refused = _next_state(before, generated, facts, citations, world.language)
+    facts = replace(context.facts, text=" ".join([context.facts.text, *(chunk.text for chunk in chunks)]))
+    state, refused = _next_state(context, generated, facts, citations, world.language)
     answer = generated.answer
     turn = Turn(
         turn_id=opening.turn_id,
@@ -188,7 +188,7 @@ def assemble(
         refused_changes=refused,
     )
     told = [sentence.text[:MAX_ESTABLISHED_CHARS] for sentence in generated.sentences if sentence.citations]
-    established = tuple(dict.fromkeys([*before.established, *told]))[-MAX_ESTABLISHED:]
+    established = tuple(dict.fromkeys([*context.established, *told]))[-MAX_ESTABLISHED:]
     return turn, established
 
 
@@ -204,15 +204,15 @@ def nothing_told(language: str) -> Sentence:
 
 
 def _next_state(
-    before: Before, generated: Generated, facts: WorldFacts, citations: list[str], language: str
+    context: TurnContext, generated: Generated, facts: WorldFacts, citations: list[str], language: str
 ) -> tuple[GameState, list[RefusedChange]]:
     # The choice's consequences were promised to the player, so they come first; one call, because the rules' limits
     # hold for one.
-    changes = [*(before.chosen.consequences if before.chosen else ()), *generated.answer.changes]
+    changes = [*(context.chosen.consequences if context.chosen else ()), *generated.answer.changes]
     unique = list({change.model_dump_json(): change for change in changes}.values())
-    state, refused = apply_changes(before.state, unique, known=facts)
-    state = state.model_copy(update={"turn_count": before.state.turn_count + 1})
-    state = record_events(before.state, state, citations=citations, names=facts.characters, language=language)
+    state, refused = apply_changes(context.state, unique, known=facts)
+    state = state.model_copy(update={"turn_count": context.state.turn_count + 1})
+    state = record_events(context.state, state, citations=citations, names=facts.characters, language=language)
     return state, refused
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sagaforge.deployments.llm.client import Finished, LanguageModel, Piece, Restarted
 from sagaforge.errors import ContextOverflow
 from sagaforge.functions.citations.gate import CitationChecker, Verdict
-from sagaforge.functions.story import assembly as turn_parts
+from sagaforge.functions.story import assembly
 from sagaforge.functions.story.partial_json import TurnReader
 from sagaforge.functions.story.prompt import TurnPrompt, build_messages
 from sagaforge.functions.story.rules import WorldFacts
@@ -77,10 +77,10 @@ class Generation:
         self._clock = clock
         self._begin_anew()
 
-    def result(self) -> turn_parts.Generated:
+    def result(self) -> assembly.Generated:
         """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
         answer = self._spelling.answer(self._reader.finish())
-        return turn_parts.Generated(answer, self._sentences, self._prompt.lore)
+        return assembly.Generated(answer, self._sentences, self._prompt.lore)
 
     async def events(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         prompt: TurnPrompt | None = self._prompt
@@ -101,11 +101,11 @@ class Generation:
                         if (cut := self._checked(element)) is not None:
                             yield cut
                 if not self._sentences and self._has_dropped:  # all that was written is broken, twice
-                    yield self._told(turn_parts.nothing_told(self._prompt.language))
+                    yield self._told(assembly.nothing_told(self._prompt.language))
                 return
             except ContextOverflow:
                 logger.info("a prompt did not fit the model and was made shorter")
-                prompt = turn_parts.shorter(prompt)
+                prompt = assembly.shorter(prompt)
         raise ContextOverflow("The message alone is too long for this model; send a shorter one.")
 
     def _to_write_again(self) -> TurnPrompt | None:
@@ -150,7 +150,7 @@ class Generation:
         """The event of what the model wrote; None where it is broken and nothing can stand for it."""
         if isinstance(element, ModelDialogue):
             dialogue = self._spelling.dialogue(element)
-            told = turn_parts.told_dialogue(dialogue, self._facts) if dialogue else None
+            told = assembly.told_dialogue(dialogue, self._facts) if dialogue else None
             return TurnEvent(event="dialogue", data=told.model_dump()) if told else None
         started = time.perf_counter()
         sentence = self._sentence(element)

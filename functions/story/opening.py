@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sagaforge.datasets.sessions import Claim, SessionStore, StoredTurn, derive_claim_id, derive_turn_id
+from sagaforge.datasets.sessions import IdempotencyClaim, SessionStore, StoredTurn, derive_claim_id, derive_turn_id
 from sagaforge.errors import Conflict, InFlight, KeyReused, NotFound
 from sagaforge.schemas import TurnRequest
 
@@ -27,7 +27,7 @@ class Opening:
     parent: StoredTurn | None
     idempotency_key: str | None
     body_hash: str
-    claim: Claim | None
+    claim: IdempotencyClaim | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ async def open_turn(
     claim_id = derive_claim_id(CLAIM_SCOPE, idempotency_key)
     # The claim's own id names a session that its turn starts, so that a retry starts the same one.
     session_id = request.session_id or claim_id
-    wanted = Claim(
+    wanted = IdempotencyClaim(
         id=claim_id,
         body_hash=body_hash,
         session_id=session_id,
@@ -106,7 +106,7 @@ def own_turn(stored: StoredTurn, idempotency_key: str | None) -> StoredTurn:
 
 
 def _opening(
-    session_id: str, parent: StoredTurn | None, key: str | None, body_hash: str, claim: Claim | None
+    session_id: str, parent: StoredTurn | None, key: str | None, body_hash: str, claim: IdempotencyClaim | None
 ) -> Opening:
     turn_id = derive_turn_id(session_id, parent.id if parent else None)
     return Opening(session_id, turn_id, parent, key, body_hash, claim)

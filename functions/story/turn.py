@@ -12,10 +12,10 @@ from contextlib import aclosing
 from sagaforge.datasets.sessions import SessionStore, StoredTurn
 from sagaforge.datasets.worlds.world_store import World, WorldStore
 from sagaforge.deployments.llm.client import LanguageModel
-from sagaforge.deployments.retrieval.interface import LoreSearch, Reading
+from sagaforge.deployments.retrieval.interface import LoreSearch, RetrievedLore
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.functions.citations.gate import CitationChecker, LexicalGate
-from sagaforge.functions.story import assembly as turn_parts
+from sagaforge.functions.story import assembly
 from sagaforge.functions.story.generation import Clock, Generation
 from sagaforge.functions.story.opening import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.profiles import Profile
@@ -88,18 +88,18 @@ async def stream_turn(
         yield _started(opening.session_id, opening.turn_id)
         yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in lore.chunks]})
 
-        before = turn_parts.state_before(request, opening, world, character_id)
-        prompt = turn_parts.make_prompt(before, world, history, lore.lines)
+        context = assembly.state_before(request, opening, world, character_id)
+        prompt = assembly.make_prompt(context, world, history, lore.lines)
         clock.mark("prompt")
 
-        checker = gate or LexicalGate(before.known_names)
-        generation = Generation(prompt, llm, checker, profile.llm.alphabet, before.facts, clock)
+        checker = gate or LexicalGate(context.known_names)
+        generation = Generation(prompt, llm, checker, profile.llm.alphabet, context.facts, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event
         clock.mark("generate")
 
-        turn, established = turn_parts.assemble(opening, before, world, generation.result(), lore.chunks)
+        turn, established = assembly.assemble(opening, context, world, generation.result(), lore.chunks)
         row = _row(request, opening, world, turn, established, clock.engine_s)
         stored, is_ours = await sessions.commit_turn(row)
         clock.mark("commit")
@@ -120,24 +120,24 @@ async def _read(
     worlds: WorldStore,
     retrieval: LoreSearch,
     profile: Profile,
-) -> tuple[World, str | None, Reading]:
+) -> tuple[World, str | None, RetrievedLore]:
     """What a turn reads before it makes anything: its world, the id of the character spoken to, and the lore."""
     parent = history[-1] if history else None
     world = await _pinned_world(request, parent, worlds)
     character_id = _character(request, world)
     if not request.use_rag:
-        return world, character_id, Reading([], [])
-    message = turn_parts.message_of(request, parent)
+        return world, character_id, RetrievedLore([], [])
+    message = assembly.message_of(request, parent)
     lore = await retrieval.read(
         world.world_id,
         world.version,
-        turn_parts.search_query(message, history),
+        assembly.search_query(message, history),
         top_k=profile.retrieve_top_k,
         max_lines=profile.lore_max_lines,
         max_chars=profile.lore_max_chars,
         min_share=profile.lore_min_share,
         min_confidence=profile.lore_min_confidence,
-        asked=message if turn_parts.stands_alone(message) else None,
+        asked=message if assembly.stands_alone(message) else None,
     )
     return world, character_id, lore
 

@@ -27,7 +27,7 @@ from sagaforge.datasets.worlds.ingest import chunk_pack, ingest
 from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, Made, Progress
 from sagaforge.deployments.llm.client import Finished, GenerationEvent, Piece, Restarted
-from sagaforge.deployments.retrieval.interface import Reading
+from sagaforge.deployments.retrieval.interface import RetrievedLore
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
 from sagaforge.functions.catalog import Services
 from sagaforge.functions.images.generate import Studio
@@ -158,11 +158,11 @@ class FakeRetrieval:
 
     async def read(
         self, world_id: str, version: int, query: str, *, top_k: int, asked: str | None = None, **limits: Any
-    ) -> Reading:
+    ) -> RetrievedLore:
         self.asked.append(asked)
         chunks = await self.search(world_id, version, query, top_k=top_k, rerank=True)
         lines = await LineSelector(FakeEmbedder()).select(chunks, query, asked=asked, **limits)
-        return Reading(chunks, lines)
+        return RetrievedLore(chunks, lines)
 
 
 class FakeImages:

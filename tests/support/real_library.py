@@ -15,7 +15,7 @@ from sagaforge.datasets.store.writer import TableWriter, Writer
 from sagaforge.datasets.worlds.ingest import ingest
 from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.deployments.retrieval.index import LoreIndex
-from sagaforge.deployments.retrieval.interface import Reading
+from sagaforge.deployments.retrieval.interface import RetrievedLore
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
 from sagaforge.schemas import Chunk, UploadResponse
 from sagaforge.storage import Storage
@@ -59,9 +59,9 @@ class LocalSearch:
 
     async def read(
         self, world_id: str, version: int, query: str, *, top_k: int, asked: str | None = None, **limits: Any
-    ) -> Reading:
+    ) -> RetrievedLore:
         chunks = await self._index.search(world_id, version, query, top_k)
-        return Reading(chunks, await self._lines.select(chunks, query, asked=asked, **limits))
+        return RetrievedLore(chunks, await self._lines.select(chunks, query, asked=asked, **limits))
 
 
 @dataclass

@@ -17,7 +17,7 @@ from sagaforge.profiles import MAX_RESIDENT
 MAX_BYTES = 4 * 1024**3
 
 
-class AdapterShelf:
+class AdapterCache:
     """Adapters by name and content. A request keeps what it works with, so nothing is taken from under it.
 
     Args:

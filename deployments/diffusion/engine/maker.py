@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 import diffusers
 import torch
 
-from sagaforge.deployments.diffusion.adapters.cache import AdapterShelf
+from sagaforge.deployments.diffusion.adapters.cache import AdapterCache
 from sagaforge.deployments.diffusion.adapters.files import read_adapter
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter, Stack
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
@@ -34,7 +34,7 @@ class ImageMaker:
         # Before it is loaded: files that are replaced meanwhile make `is_current` false.
         self._sha256 = model_sha256(model.source)
         self._pipeline = load_pipeline(model)
-        self.shelf = AdapterShelf(self._read, fetch)
+        self.adapters = AdapterCache(self._read, fetch)
         self.engine = DiffusionEngine(self._pipeline, limits, is_compiled=model.compiled)
         self._thread = threading.Thread(target=self.engine.run_forever, name="diffusion-engine", daemon=True)
         self._thread.start()
@@ -75,7 +75,7 @@ class ImageMaker:
             guidance_scale=spec.guidance_scale,
             seed=spec.seed,
             scheduler=spec.scheduler,
-            adapters=self.shelf.stack(spec.adapters, spec.adapter_sha256),
+            adapters=self.adapters.stack(spec.adapters, spec.adapter_sha256),
             image=decode(spec.image) if spec.image is not None else None,
             mask=read_mask(spec.mask).image if spec.mask is not None else None,
             strength=spec.strength,

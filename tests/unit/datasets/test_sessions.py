@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sagaforge.datasets.sessions import (
-    Claim,
+    IdempotencyClaim,
     SessionStore,
     StoredSession,
     StoredTurn,
@@ -43,9 +43,9 @@ def turn_after(parent: StoredTurn | None, text: str = "It rains.", session_id: s
     )  # fmt: skip
 
 
-def claim_of(claimant: str) -> Claim:
+def claim_of(claimant: str) -> IdempotencyClaim:
     claim_id = derive_claim_id("turn", "k1")
-    return Claim(id=claim_id, body_hash="h", session_id="s1", turn_id="t1", claimant=claimant)
+    return IdempotencyClaim(id=claim_id, body_hash="h", session_id="s1", turn_id="t1", claimant=claimant)
 
 
 async def test_a_session_and_its_turns_come_back_as_stored(store: SessionStore, storage: Storage) -> None:

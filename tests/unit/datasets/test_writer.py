@@ -201,7 +201,7 @@ async def test_a_commit_in_flight_when_the_newer_starts_is_refused_by_the_table(
     """The epoch is checked before the answer; the table itself must refuse even a writer that never looks."""
     old = toy_writer(storage)
     await old.insert_if_absent("toys", [{"id": "a"}])
-    handle = old._lanes["toys"]._fenced._opened.table  # type: ignore[union-attr]
+    handle = old._queues["toys"]._fenced._opened.table  # type: ignore[union-attr]
     await toy_writer(storage).start()
     for attempt in (
         handle.add([{"id": "b", "n": 1, "text": ""}]),
@@ -219,7 +219,7 @@ async def test_rows_that_land_while_a_newer_writer_fences_are_kept(storage: Stor
 
     old = toy_writer(storage)
     await old.insert_if_absent("toys", [{"id": "a"}])
-    handle = old._lanes["toys"]._fenced._opened.table  # type: ignore[union-attr]
+    handle = old._queues["toys"]._fenced._opened.table  # type: ignore[union-attr]
     restore, slipped = AsyncTable.restore, []
 
     async def slow_restore(table: AsyncTable, version=None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sagaforge.deployments.retrieval.interface import Reading, section_title
+from sagaforge.deployments.retrieval.interface import RetrievedLore, section_title
 from sagaforge.errors import (
     InvalidInput,
     NotFound,
@@ -69,8 +69,8 @@ async def test_without_rag_nothing_is_searched_and_nothing_cited(house: House) -
 async def test_where_no_lore_is_about_the_message_a_choice_names_what_there_is(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def read(*args: Any, **limits: Any) -> Reading:
-        return Reading(house.retrieval.chunks, [])
+    async def read(*args: Any, **limits: Any) -> RetrievedLore:
+        return RetrievedLore(house.retrieval.chunks, [])
 
     monkeypatch.setattr(house.retrieval, "read", read)
     house.llm.will(answer([("You find nothing.", [])], choices=[{"text": f"Wait {n}."} for n in range(4)]))

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from sagaforge.datasets.sessions import Claim
+from sagaforge.datasets.sessions import IdempotencyClaim
 from sagaforge.deployments.llm.client import Restarted
 from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.errors import (
@@ -19,7 +19,7 @@ from sagaforge.errors import (
     Overloaded,
     Unavailable,
 )
-from sagaforge.functions.story import assembly as turn_parts
+from sagaforge.functions.story import assembly
 from sagaforge.functions.story.prompt import PastTurn, TurnPrompt
 from sagaforge.schemas import Turn
 from tests.support.fakes import INVENTED, LIGHT, TIDE, Hang, House, answer
@@ -45,9 +45,9 @@ async def test_a_replay_comes_even_when_the_session_went_on(house: House) -> Non
 
 async def test_a_turn_that_was_taken_keeps_its_claim(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what failed gives its claim up; that is a commit of its own, which a finished turn need not pay."""
-    released: list[Claim] = []
+    released: list[IdempotencyClaim] = []
 
-    async def release(claim: Claim) -> None:
+    async def release(claim: IdempotencyClaim) -> None:
         released.append(claim)
 
     monkeypatch.setattr(house.services.sessions, "release", release)
@@ -163,7 +163,7 @@ def test_a_prompt_shortens_to_its_message_and_stops() -> None:
         lore=[LoreLine(f"c{n}", "s", "text") for n in range(6)],
     )  # fmt: skip
     num_steps = 0
-    while (prompt := turn_parts.shorter(prompt)) is not None:
+    while (prompt := assembly.shorter(prompt)) is not None:
         last, num_steps = prompt, num_steps + 1
         assert num_steps < 20
     assert (last.history, last.established, last.scene, last.persona, len(last.lore)) == ([], [], "", "", 1)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch.nn import Linear
 
-from sagaforge.deployments.diffusion.adapters.cache import AdapterShelf
+from sagaforge.deployments.diffusion.adapters.cache import AdapterCache
 from sagaforge.deployments.diffusion.adapters.mixer import Adapter
 from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.deployments.diffusion.engine.loading import load_pipeline
@@ -87,7 +87,7 @@ async def test_adapters_are_fetched_by_name_and_stay(maker: ImageMaker) -> None:
     _, plain = await make(maker, SPEC)
     _, inked = await make(maker, replace(SPEC, adapters=(("ink", 1.0),)))
     assert inked.image != plain.image
-    assert maker.shelf.resident == ["ink"]
+    assert maker.adapters.resident == ["ink"]
     assert [one["name"] for one in inked.facts["adapters"]] == ["ink"]  # type: ignore[attr-defined]
     with pytest.raises(NotFound):
         await make(maker, replace(SPEC, adapters=(("missing", 1.0),)))
@@ -252,11 +252,11 @@ def test_the_least_used_adapter_is_put_away() -> None:
         num_reads += 1
         return Adapter(name, "", {})
 
-    shelf = AdapterShelf(read, lambda name: b"", max_resident=3)
+    cache = AdapterCache(read, lambda name: b"", max_resident=3)
     for name in ("a", "b", "c", "a", "d"):
-        shelf.stack(((name, 1.0),))
-    assert shelf.resident == ["c", "a", "d"]
+        cache.stack(((name, 1.0),))
+    assert cache.resident == ["c", "a", "d"]
     assert num_reads == 4
-    kept: Any = shelf.stack((("a", 0.5), ("d", 1.0)))
+    kept: Any = cache.stack((("a", 0.5), ("d", 1.0)))
     assert [(adapter.name, scale) for adapter, scale in kept] == [("a", 0.5), ("d", 1.0)]
     assert num_reads == 4

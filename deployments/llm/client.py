@@ -6,17 +6,14 @@ told by a `Restarted` between the pieces, because text of the lost attempt may a
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from sagaforge.deployments import handles
-from sagaforge.errors import Unavailable
 
 WHAT = "The language model"
 
@@ -101,19 +98,8 @@ class LLMClient:
             engine_s=_engine_seconds(metrics),
         )
 
-    async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
-        """As `LanguageModel.complete`. Retried only until something was sent; after that the stream just ends."""
-        for attempt in range(1, handles.MAX_ATTEMPTS + 1):
-            has_sent = False
-            try:
-                async for part in self._stream(payload):
-                    has_sent = True
-                    yield part
-                return
-            except RayActorError as exc:
-                if has_sent or attempt == handles.MAX_ATTEMPTS:
-                    raise Unavailable(f"{WHAT} was lost while it answered; try again.") from exc
-                await asyncio.sleep(attempt * handles.RETRY_PAUSE_S)
+    def complete(self, payload: dict[str, Any]) -> AsyncGenerator[str, None]:
+        return handles.until_sent(lambda: self._stream(payload), WHAT)
 
     async def ping(self) -> None:
         await self._plain.check_health.remote()

@@ -1,4 +1,4 @@
-"""Streams of replicas through handles: which failure becomes what, and when a replica is asked anew."""
+"""Replicas through handles: which failure becomes what, and when a replica is asked anew."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sagaforge.deployments import handles
 from sagaforge.deployments.diffusion.client import ImageClient
 from sagaforge.deployments.diffusion.interface import ImageSpec, Made, Progress
 from sagaforge.deployments.llm.client import Finished, LLMClient, Piece, Restarted
-from sagaforge.errors import InvalidInput, Overloaded, Unavailable
+from sagaforge.deployments.retrieval.client import RetrievalClient
+from sagaforge.errors import InvalidInput, NotFound, Overloaded, Unavailable
 
 SPEC = ImageSpec("a red cat", width=32, height=32, steps=4, guidance_scale=3.0, seed=7)
 WORD = 'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
@@ -113,6 +114,51 @@ async def test_it_is_asked_some_times_and_no_more() -> None:
     with pytest.raises(Unavailable, match="several times"):
         await all_of(ImageClient(handle).generate(SPEC))
     assert len(handle.responses) == handles.MAX_ATTEMPTS
+
+
+class Searches:
+    """A handle of retrieval: each call of `search` takes the next of `answers`, the last for all after it."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = answers
+        self.num_asked = 0
+        self.search = self
+
+    async def remote(self, *args: Any) -> Any:
+        answer = self._answers[min(self.num_asked, len(self._answers) - 1)]
+        self.num_asked += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def found_by(handle: Any) -> list[Any]:
+    return await RetrievalClient(handle).search("w", 1, "bell", top_k=3)
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "words"),
+    [
+        (BackPressureError(num_queued_requests=9, max_queued_requests=9), Overloaded, "Retrieval has all the work"),
+        (RayTaskError("search", "", NotFound("No such world.")), NotFound, "No such world"),
+        (RayTaskError("search", "a trace", KeyError("x")), RayTaskError, "a trace"),
+        (RequestCancelledError("7"), Unavailable, "cancelled"),
+    ],
+    ids=["full", "ours", "others", "cancelled"],
+)
+async def test_a_search_that_fails_is_not_asked_again(failure: Exception, error: type[Exception], words: str) -> None:
+    handle = Searches(failure)
+    with pytest.raises(error, match=words):
+        await found_by(handle)
+    assert handle.num_asked == 1
+
+
+async def test_a_search_that_is_lost_is_asked_again_some_times_and_no_more() -> None:
+    assert await found_by(Searches(ActorDiedError(), ActorDiedError(), ["chunk"])) == ["chunk"]
+    handle = Searches(ActorDiedError())
+    with pytest.raises(Unavailable, match="several times"):
+        await found_by(handle)
+    assert handle.num_asked == handles.MAX_ATTEMPTS
 
 
 async def test_a_picture_goes_where_its_adapter_is_loaded() -> None:

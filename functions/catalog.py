@@ -1,13 +1,13 @@
-"""The table of functions: what the bundle can do, on which route, for whom, at what cost and within what time.
+"""The table of functions: what the bundle can do, for whom, at what cost and within what time.
 
-The ingress mounts it; batch jobs and other front ends call the same rows. A new capability is a verb in a module
-beside this one, and one row here.
+`sagaforge.functions.execute` runs a row; routes (`sagaforge.http.routes`), jobs and other front ends point into the
+table. A new capability is a verb in a module beside this one, and one row here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -18,8 +18,8 @@ from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.deployments.llm.client import LanguageModel
 from sagaforge.deployments.retrieval.interface import LoreSearch
-from sagaforge.errors import InvalidInput
 from sagaforge.functions import worlds
+from sagaforge.functions.context import CallContext, Permission
 from sagaforge.functions.files import ServedFile
 from sagaforge.functions.images import generate, illustration, replay
 from sagaforge.functions.openai import chat, completions
@@ -28,10 +28,6 @@ from sagaforge.functions.story import turn
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
 
-# A multipart body holds its file's bytes, part headers and a few short fields.
-MULTIPART_OVERHEAD_BYTES = 64 * 1024
-
-Permission = Literal["read", "write", "admin"]
 CostClass = Literal["cheap", "search", "ingest", "generate"]
 
 
@@ -49,36 +45,16 @@ class Services:
     studio: generate.Studio
 
 
-@dataclass
-class CallContext:
-    """What a call carries besides its request. `timings` collects seconds by stage, for whoever wants to show them;
-    `base_url` is where the caller reached the bundle."""
-
-    request_id: str
-    base_url: str = ""
-    idempotency_key: str | None = None
-    file: worlds.UploadedFile | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def uploaded(self) -> worlds.UploadedFile:
-        """The file of the call; `InvalidInput` where it came without one."""
-        if self.file is None:
-            raise InvalidInput("Send the world as a file: multipart/form-data with a part named `file`.")
-        return self.file
-
-
 @dataclass(frozen=True)
 class Function:
     """One row.
 
     `stream` is there for functions that can answer as events when the request says `stream: true`. `relay` replaces
     `call` where an engine's own text (a JSON document, or server-sent events) is handed through unread, `file` where
-    the answer is a file. `body_limit`: bytes of its body, where that is not the bundle's limit for all.
+    the answer is a file.
     """
 
     name: str
-    method: Literal["GET", "POST", "DELETE"]
-    route: str
     request: type[BaseModel] | None
     response: type[BaseModel] | None
     permission: Permission
@@ -88,7 +64,6 @@ class Function:
     relay: Callable[[Any, Services, CallContext], AsyncGenerator[str, None]] | None = None
     stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.StreamEvent, None]] | None = None
     file: Callable[[Any, Services, CallContext], Awaitable[ServedFile]] | None = None
-    body_limit: Callable[[Settings], int] | None = None
 
 
 def _stream_turn(
@@ -115,8 +90,6 @@ def _quick(settings: Settings) -> float:
 FUNCTIONS: tuple[Function, ...] = (
     Function(
         name="list_worlds",
-        method="GET",
-        route="/worlds",
         request=None,
         response=schemas.WorldList,
         permission="read",
@@ -126,8 +99,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="show_world",
-        method="GET",
-        route="/worlds/{world_id}",
         request=worlds.PinnedWorldRef,
         response=schemas.WorldDetail,
         permission="read",
@@ -137,8 +108,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="delete_world",
-        method="DELETE",
-        route="/worlds/{world_id}",
         request=worlds.WorldRef,
         response=schemas.DeletedWorld,
         permission="write",
@@ -148,8 +117,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="show_chunk",
-        method="GET",
-        route="/worlds/{world_id}/chunks/{chunk_id}",
         request=worlds.ChunkRef,
         response=schemas.ChunkDetail,
         permission="read",
@@ -159,8 +126,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="retrieve",
-        method="POST",
-        route="/rag/retrieve",
         request=schemas.RetrieveRequest,
         response=schemas.RetrieveResponse,
         permission="read",
@@ -172,20 +137,15 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="upload",
-        method="POST",
-        route="/rag/upload",
         request=worlds.Upload,
         response=schemas.UploadResponse,
         permission="write",
         cost="ingest",
         deadline_s=lambda settings: settings.upload_deadline_s + 30.0,
         call=lambda request, s, c: worlds.upload(request, file=c.uploaded(), ingestion=s.ingestion),
-        body_limit=lambda settings: settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES,
     ),
     Function(
         name="take_turn",
-        method="POST",
-        route="/llm/turn",
         request=schemas.TurnRequest,
         response=image_schemas.IllustratedTurn,
         permission="write",
@@ -196,8 +156,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="show_session",
-        method="GET",
-        route="/story/{session_id}",
         request=schemas.SessionRef,
         response=schemas.Turn,
         permission="read",
@@ -207,8 +165,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="generate_image",
-        method="POST",
-        route="/t2i/generate",
         request=image_schemas.ImageRequest,
         response=image_schemas.ImageAnswer,
         permission="write",
@@ -216,13 +172,9 @@ FUNCTIONS: tuple[Function, ...] = (
         deadline_s=lambda settings: settings.image_deadline_s,
         call=lambda request, s, c: generate.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
         stream=lambda request, s, c: generate.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
-        # A picture to start from and its mask.
-        body_limit=lambda settings: 2 * image_schemas.MAX_ENCODED_CHARS + settings.body_max_bytes,
     ),
     Function(
         name="list_image_models",
-        method="GET",
-        route="/t2i/models",
         request=None,
         response=image_schemas.ImageModelList,
         permission="read",
@@ -232,8 +184,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="list_styles",
-        method="GET",
-        route="/t2i/styles",
         request=None,
         response=image_schemas.StyleList,
         permission="read",
@@ -243,8 +193,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="replay_image",
-        method="POST",
-        route="/t2i/replay",
         request=image_schemas.Receipt,
         response=image_schemas.ReplayAnswer,
         permission="write",
@@ -254,8 +202,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="list_images",
-        method="GET",
-        route="/images",
         request=image_schemas.ImageListRequest,
         response=image_schemas.ImageList,
         permission="read",
@@ -263,11 +209,8 @@ FUNCTIONS: tuple[Function, ...] = (
         deadline_s=_quick,
         call=lambda request, s, c: generate.list_images(request, gallery=s.studio.gallery),
     ),
-    # Before the row whose `image_id` would take the ".png" too.
     Function(
         name="image_file",
-        method="GET",
-        route="/images/{image_id}.png",
         request=image_schemas.ImageRef,
         response=None,
         permission="read",
@@ -277,8 +220,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="image_thumbnail",
-        method="GET",
-        route="/images/{image_id}/thumbnail",
         request=image_schemas.ThumbnailRef,
         response=None,
         permission="read",
@@ -288,8 +229,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="show_image",
-        method="GET",
-        route="/images/{image_id}",
         request=image_schemas.ImageRef,
         response=image_schemas.ImageDetail,
         permission="read",
@@ -299,8 +238,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="list_models",
-        method="GET",
-        route="/v1/models",
         request=None,
         response=completions.ModelList,
         permission="read",
@@ -310,8 +247,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="chat_completions",
-        method="POST",
-        route="/v1/chat/completions",
         request=chat.ChatCompletion,
         response=None,
         permission="write",
@@ -321,8 +256,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="image_generations",
-        method="POST",
-        route="/v1/images/generations",
         request=openai_images.ImageGeneration,
         response=openai_images.ImagesResponse,
         permission="write",

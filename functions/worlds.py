@@ -7,8 +7,6 @@ session that is pinned to one.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import BinaryIO
 
 from pydantic import Field, field_validator
 
@@ -18,6 +16,7 @@ from sagaforge.datasets.worlds.world_store import World, WorldStore
 from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.deployments.retrieval.interface import LoreSearch
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.functions.context import UploadedFile
 from sagaforge.schemas import (
     ChunkDetail,
     DeletedWorld,
@@ -63,14 +62,6 @@ class Upload(Shape):
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         return None if value is None else codec_name(value)
-
-
-@dataclass(frozen=True)
-class UploadedFile:
-    """A file as it came in: its name and its bytes, already counted against the upload limit."""
-
-    name: str
-    file: BinaryIO
 
 
 async def list_worlds(*, worlds: WorldStore) -> WorldList:

@@ -16,7 +16,7 @@ import yaml
 
 from sagaforge.cli.main import app
 from sagaforge.datasets.packs.pack import Character, Scene
-from sagaforge.functions.catalog import FUNCTIONS, Function
+from sagaforge.http.routes import ROUTES, Route
 from tests.support.doc_commands import BASE_URL, PAGES, ROOT, Block, blocks
 
 BLOCKS = blocks()
@@ -105,11 +105,11 @@ def parse_curl(words: list[str]) -> tuple[str, str, dict[str, str], str | None, 
     return method or ("POST" if body is not None or form else "GET"), urlsplit(url).path, headers, body, form
 
 
-def function_of(method: str, path: str) -> Function | None:
-    for function in FUNCTIONS:
-        pattern = re.sub(r"\{\w+\}", "[^/]+", function.route)
-        if function.method == method and re.fullmatch(pattern, path):
-            return function
+def route_of(method: str, path: str) -> Route | None:
+    for route in ROUTES:
+        pattern = re.sub(r"\{\w+\}", "[^/]+", route.path)
+        if route.method == method and re.fullmatch(pattern, path):
+            return route
     return None
 
 
@@ -119,27 +119,27 @@ def test_curl_examples_fit_the_catalog(words: list[str]) -> None:
     if path in PROBES:
         assert method == "GET"
         return
-    function = function_of(method, path)
-    assert function is not None, f"no row for {method} {path}"
+    route = route_of(method, path)
+    assert route is not None, f"no row for {method} {path}"
     if body is not None and body.startswith("$"):  # made by the lines before
         assert headers["content-type"] == "application/json"
     elif body is not None:
         assert headers["content-type"] == "application/json"
-        assert function.request is not None
-        function.request.model_validate(json.loads(body))
+        assert route.function.request is not None
+        route.function.request.model_validate(json.loads(body))
     if form:
         fields = dict(field.split("=", 1) for field in form)
         assert fields.pop("file").startswith("@")
-        assert function.request is not None
-        function.request.model_validate(fields, strict=False)  # a form's fields are text
+        assert route.function.request is not None
+        route.function.request.model_validate(fields, strict=False)  # a form's fields are text
 
 
 def test_every_route_has_an_example() -> None:
     curls = [
         parse_curl(words)[:2] for b in BLOCKS if b.page == "docs/api.md" for words in b.commands if words[0] == "curl"
     ]
-    shown = {function.name for method, path in curls if (function := function_of(method, path))}
-    assert shown == {function.name for function in FUNCTIONS}
+    shown = {route.name for method, path in curls if (route := route_of(method, path))}
+    assert shown == {route.name for route in ROUTES}
 
 
 def test_every_error_code_is_told() -> None:

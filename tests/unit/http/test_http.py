@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from sagaforge.errors import DeadlineExceeded, Overloaded, StorageUnavailable, Unavailable
-from sagaforge.functions.catalog import FUNCTIONS
 from sagaforge.http.problems import MEDIA_TYPE
+from sagaforge.http.routes import ROUTES
 from tests.support.fakes import WORLD_ID, House
 from tests.support.http_client import PROBLEM_KEYS, TURN, app_of, check_problem, client_of
 
@@ -221,24 +221,26 @@ async def test_readiness_names_what_it_waits_for(house: House) -> None:
 
 async def test_the_openapi_document_has_every_row(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    for function in FUNCTIONS:
-        operation = document["paths"][function.route][function.method.lower()]
-        assert operation["operationId"] == function.name
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        assert operation["operationId"] == route.name
         for status in ("4XX", "5XX"):
             content = operation["responses"][status]["content"]
             assert list(content) == [MEDIA_TYPE]
             assert set(content[MEDIA_TYPE]["schema"]["properties"]) == {*PROBLEM_KEYS, "errors"}
         success = operation["responses"]["200"]["content"]
-        assert ("text/event-stream" in success) == (function.stream is not None or function.relay is not None)
-        if function.method == "POST" and function.request is not None and function.cost != "ingest":
+        assert ("text/event-stream" in success) == (
+            route.function.stream is not None or route.function.relay is not None
+        )
+        if route.method == "POST" and route.function.request is not None and route.function.cost != "ingest":
             reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
             examples = document["components"]["schemas"][reference.split("/")[-1]]["examples"]
             for example in examples:
-                function.request.model_validate(example)
+                route.function.request.model_validate(example)
 
 
 async def test_names_and_routes_are_told_once() -> None:
-    assert len({function.name for function in FUNCTIONS}) == len(FUNCTIONS)
-    assert len({(function.method, function.route) for function in FUNCTIONS}) == len(FUNCTIONS)
-    for function in FUNCTIONS:
-        assert sum(way is not None for way in (function.call, function.relay, function.file)) == 1
+    assert len({route.name for route in ROUTES}) == len(ROUTES)
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    for route in ROUTES:
+        assert sum(way is not None for way in (route.function.call, route.function.relay, route.function.file)) == 1

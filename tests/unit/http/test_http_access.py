@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sagaforge.functions.catalog import FUNCTIONS
+from sagaforge.http.routes import ROUTES
 from tests.support.http_client import KEY, check_problem
 
 # --- key and exposure -----------------------------------------------------------------------------------------------
@@ -26,8 +26,7 @@ from tests.support.http_client import KEY, check_problem
 async def test_every_route_needs_the_key(open_client: Any, headers: dict[str, Any]) -> None:
     client, _ = await open_client(api_key=KEY)
     paths = [
-        (function.method, function.route.format(world_id="w", chunk_id="c", session_id="s", image_id="i"))
-        for function in FUNCTIONS
+        (route.method, route.path.format(world_id="w", chunk_id="c", session_id="s", image_id="i")) for route in ROUTES
     ]
     for method, path in [*paths, ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nowhere")]:
         response = await client.request(method, path, headers=headers)

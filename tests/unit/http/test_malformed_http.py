@@ -20,8 +20,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic.fields import FieldInfo
 
-from sagaforge.functions.catalog import FUNCTIONS, Function
 from sagaforge.http.problems import MEDIA_TYPE
+from sagaforge.http.routes import ROUTES, Route
 from tests.support.fakes import WORLD_ID, House
 from tests.support.http_client import PROBLEM_KEYS, app_of
 from tests.unit.imaging.test_receipts import RECEIPT
@@ -48,10 +48,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "image_thumbnail": {"image_id": "ab12" * 8},
     "image_generations": {"prompt": "a harbour", "steps": 1},
 }
-WITH_FIELDS = [function for function in FUNCTIONS if function.request is not None]
-JSON_ROWS = [function for function in WITH_FIELDS if function.method == "POST" and function.cost != "ingest"]
-PATH_ROWS = [function for function in WITH_FIELDS if function.method != "POST"]
-(UPLOAD,) = [function for function in FUNCTIONS if function.cost == "ingest"]
+WITH_FIELDS = [route for route in ROUTES if route.function.request is not None]
+JSON_ROWS = [route for route in WITH_FIELDS if route.method == "POST" and route.function.cost != "ingest"]
+PATH_ROWS = [route for route in WITH_FIELDS if route.method != "POST"]
+(UPLOAD,) = [route for route in ROUTES if route.function.cost == "ingest"]
 
 
 @dataclass
@@ -106,10 +106,10 @@ async def send(app: FastAPI, sent: Sent) -> Got:
 # --- making them ------------------------------------------------------------------------------------------------------
 
 
-def json_of(function: Function, body: Any, what: str, **headers: str) -> Sent:
+def json_of(route: Route, body: Any, what: str, **headers: str) -> Sent:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"content-type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}}
-    return Sent(f"{function.name}: {what}", function.method, function.route, content, dict(given))
+    return Sent(f"{route.name}: {what}", route.method, route.path, content, dict(given))
 
 
 def form_of(fields: list[tuple[str, Any]], what: str, *, file: bool = True) -> Sent:
@@ -118,12 +118,12 @@ def form_of(fields: list[tuple[str, Any]], what: str, *, file: bool = True) -> S
         parts.append('Content-Disposition: form-data; name="file"; filename="lore.md"\r\n\r\n# Lore')
     body = "".join(f"--{BOUNDARY}\r\n{part}\r\n" for part in parts) + f"--{BOUNDARY}--\r\n"
     content = body.encode("utf-8", "surrogatepass")
-    return Sent(f"upload: {what}", "POST", UPLOAD.route, content, {"content-type": MULTIPART})
+    return Sent(f"upload: {what}", "POST", UPLOAD.path, content, {"content-type": MULTIPART})
 
 
-def path_of(function: Function, **values: str) -> str:
-    given = {**GOOD[function.name], **values}
-    return function.route.format(**{name: quote(value, safe="") for name, value in given.items()})
+def path_of(route: Route, **values: str) -> str:
+    given = {**GOOD[route.name], **values}
+    return route.path.format(**{name: quote(value, safe="") for name, value in given.items()})
 
 
 BAD_IDS = [
@@ -162,42 +162,40 @@ def _options(annotation: Any) -> set[Any]:
 
 
 def wrong_types(rng: random.Random) -> Iterator[Sent]:
-    for function in JSON_ROWS:
-        assert function.request is not None
-        for name, info in function.request.model_fields.items():
+    for route in JSON_ROWS:
+        assert route.function.request is not None
+        for name, info in route.function.request.model_fields.items():
             for value in wrong_values(info):
                 if value not in TEXTS.get(name, []):
-                    yield json_of(function, {**GOOD[function.name], name: value}, f"{name} is {value!r:.40}")
-        for whole in (None, 5, "text", [], [GOOD[function.name]], True, [[[]]]):
-            yield json_of(function, whole, f"the body is {whole!r:.40}")
+                    yield json_of(route, {**GOOD[route.name], name: value}, f"{name} is {value!r:.40}")
+        for whole in (None, 5, "text", [], [GOOD[route.name]], True, [[[]]]):
+            yield json_of(route, whole, f"the body is {whole!r:.40}")
 
 
 def bad_identifiers(rng: random.Random) -> Iterator[Sent]:
-    for function in (JSON_ROWS[0], JSON_ROWS[1]):
-        assert function.request is not None
-        for name in function.request.model_fields:
+    for route in (JSON_ROWS[0], JSON_ROWS[1]):
+        assert route.function.request is not None
+        for name in route.function.request.model_fields:
             for value in BAD_IDS if name.endswith("_id") else []:
-                yield json_of(function, {**GOOD[function.name], name: value}, f"{name} is {value!r:.40}")
+                yield json_of(route, {**GOOD[route.name], name: value}, f"{name} is {value!r:.40}")
     for value in BAD_IDS:
         yield form_of([("world_id", value)], f"world_id is {value!r:.40}")
 
 
 def missing_and_extra(rng: random.Random) -> Iterator[Sent]:
-    for function in JSON_ROWS:
-        assert function.request is not None
-        good = GOOD[function.name]
-        for name, info in function.request.model_fields.items():
+    for route in JSON_ROWS:
+        assert route.function.request is not None
+        good = GOOD[route.name]
+        for name, info in route.function.request.model_fields.items():
             if info.is_required():
-                yield json_of(function, {k: v for k, v in good.items() if k != name}, f"without {name}")
-                yield json_of(
-                    function, {**{k: v for k, v in good.items() if k != name}, name.upper(): good[name]}, name
-                )
-        yield json_of(function, {}, "an empty object")
-        if function.request.model_config.get("extra") == "allow":
+                yield json_of(route, {k: v for k, v in good.items() if k != name}, f"without {name}")
+                yield json_of(route, {**{k: v for k, v in good.items() if k != name}, name.upper(): good[name]}, name)
+        yield json_of(route, {}, "an empty object")
+        if route.function.request.model_config.get("extra") == "allow":
             continue  # the engine's own fields
         for name in ("sesion_id", "", "__class__", "x" * 100_000, "世界", "model_config", "\u202e", f"f{rng.random()}"):
-            yield json_of(function, {**good, name: 1}, f"extra {name[:20]!r}")
-        yield json_of(function, {**good, **{f"f{n}": n for n in range(5000)}}, "thousands of extra fields")
+            yield json_of(route, {**good, name: 1}, f"extra {name[:20]!r}")
+        yield json_of(route, {**good, **{f"f{n}": n for n in range(5000)}}, "thousands of extra fields")
     good_form = list(GOOD["upload"].items())
     for name in ("overwite", "", "world_id ", "file2", "x" * 5000):
         yield form_of([*good_form, (name, "true")], f"extra {name[:20]!r}")
@@ -213,15 +211,15 @@ def missing_and_extra(rng: random.Random) -> Iterator[Sent]:
 
 
 def huge(rng: random.Random) -> Iterator[Sent]:
-    for function in JSON_ROWS:
-        good = GOOD[function.name]
+    for route in JSON_ROWS:
+        good = GOOD[route.name]
         for name, value in good.items():
             big = "x" * rng.randrange(50_000, 900_000)
-            yield json_of(function, {**good, name: big if isinstance(value, str) else [{}] * 1001}, f"a huge {name}")
-        yield json_of(function, {**good, "more": "x" * 1_100_000}, "over the limit")
-        yield json_of(function, b" " * 1_100_000, "blanks over the limit")
+            yield json_of(route, {**good, name: big if isinstance(value, str) else [{}] * 1001}, f"a huge {name}")
+        yield json_of(route, {**good, "more": "x" * 1_100_000}, "over the limit")
+        yield json_of(route, b" " * 1_100_000, "blanks over the limit")
         for digits in ("9" * 5000, "-" + "9" * 5000, "1" + "0" * 400_000):
-            yield json_of(function, with_raw(good, "seed", digits), "a number of thousands of digits")
+            yield json_of(route, with_raw(good, "seed", digits), "a number of thousands of digits")
     for length in ("9" * 18, "9" * 5000, str(10**9)):
         yield json_of(JSON_ROWS[0], GOOD[JSON_ROWS[0].name], "a huge Content-Length", content_length=length)
 
@@ -231,77 +229,77 @@ def with_raw(body: dict[str, Any], name: str, raw: str) -> bytes:
 
 
 def not_quite_json(rng: random.Random) -> Iterator[Sent]:
-    for function in JSON_ROWS:
-        good = GOOD[function.name]
+    for route in JSON_ROWS:
+        good = GOOD[route.name]
         text = json.dumps(good)
         for number in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "01", "+1", ".5", "1.", "0x10", "1_000"):
-            yield json_of(function, with_raw(good, "temperature", number), number)
+            yield json_of(route, with_raw(good, "temperature", number), number)
         for depth in (150, 500, 950, 10_000, 100_000):
             for opening, closing in ("[]", ('{"a":', "}")):
                 nested = opening * depth + ("1" if opening != "[" else "") + closing * depth
-                yield json_of(function, with_raw(good, "metadata", nested), f"{depth} levels of {opening}")
-        yield json_of(function, b"[" * 10_000, "10,000 levels left open")
+                yield json_of(route, with_raw(good, "metadata", nested), f"{depth} levels of {opening}")
+        yield json_of(route, b"[" * 10_000, "10,000 levels left open")
         first = next(iter(good))
-        yield json_of(function, with_raw(good, first, json.dumps(good[first])), f"{first} twice")
-        yield json_of(function, with_raw(good, "metadata", '{"a": 1, "a": 2}'), "a key twice inside")
+        yield json_of(route, with_raw(good, first, json.dumps(good[first])), f"{first} twice")
+        yield json_of(route, with_raw(good, "metadata", '{"a": 1, "a": 2}'), "a key twice inside")
         for at in sorted(rng.sample(range(1, len(text)), 8)):
-            yield json_of(function, text[:at].encode(), f"cut off at {at}")
+            yield json_of(route, text[:at].encode(), f"cut off at {at}")
         for junk in ("", " ", "{", "}", "'", text + text, text + ",", text.replace('"', "'"), "{a: 1}", "// no\n" + text,
                      text.replace(": ", " = "), text[:-1] + ",}", "<xml/>", "\0", text + "\0"):  # fmt: skip
-            yield json_of(function, junk.encode(), f"no JSON: {junk[:20]!r}")
+            yield json_of(route, junk.encode(), f"no JSON: {junk[:20]!r}")
 
 
 def bad_characters(rng: random.Random) -> Iterator[Sent]:
-    for function in JSON_ROWS:
-        good = GOOD[function.name]
+    for route in JSON_ROWS:
+        good = GOOD[route.name]
         for raw in (b"\xff", b"\xc3\x28", b"\xe4\xb8", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\xc0\xaf", b"\x80"):
-            yield json_of(function, with_raw(good, "note", '"?"').replace(b"?", raw), f"not UTF-8: {raw!r}")
+            yield json_of(route, with_raw(good, "note", '"?"').replace(b"?", raw), f"not UTF-8: {raw!r}")
         for encoding in ("utf-16", "utf-32", "utf-16-le", "cp037"):
-            yield json_of(function, json.dumps(good).encode(encoding), encoding)
+            yield json_of(route, json.dumps(good).encode(encoding), encoding)
         for escape in ("\\ud800", "\\udfff", "a\\udc00b", "\\ud800\\ud800", "\\u0000", "a\\u0000b"):
             for name in good:
                 value = f'"{escape}"' if isinstance(good[name], str) else f'[{{"role": "user", "content": "{escape}"}}]'
                 rest = {k: v for k, v in good.items() if k != name}
-                yield json_of(function, with_raw(rest, name, value), f"{escape} in {name}")
-            yield json_of(function, with_raw(good, escape, "1"), f"{escape} as a key")
+                yield json_of(route, with_raw(rest, name, value), f"{escape} in {name}")
+            yield json_of(route, with_raw(good, escape, "1"), f"{escape} as a key")
         for control in ("\0", "\x01", "\n", "\x1f"):
-            yield json_of(function, with_raw(good, "note", f'"a{control}b"'), f"a bare {control!r}")
+            yield json_of(route, with_raw(good, "note", f'"a{control}b"'), f"a bare {control!r}")
 
 
 def content_types(rng: random.Random) -> Iterator[Sent]:
     kinds = ["", "text/plain", "text/json", "application/xml", "application/x-www-form-urlencoded", MULTIPART, "json",
              "multipart/form-data", "application/jsonp", "application/octet-stream", "/", ";", "x" * 5000,
              "application/json/json", "é/é"]  # fmt: skip
-    for function in JSON_ROWS:
+    for route in JSON_ROWS:
         for kind in kinds:
-            yield json_of(function, GOOD[function.name], f"Content-Type {kind[:40]!r}", content_type=kind)
+            yield json_of(route, GOOD[route.name], f"Content-Type {kind[:40]!r}", content_type=kind)
     form = form_of(list(GOOD["upload"].items()), "")
     for kind in [*kinds[:5], *kinds[6:], "application/json"]:
-        yield Sent(f"upload: Content-Type {kind[:40]!r}", "POST", UPLOAD.route, form.body, {"content-type": kind})
+        yield Sent(f"upload: Content-Type {kind[:40]!r}", "POST", UPLOAD.path, form.body, {"content-type": kind})
     for charset in ("undefined", "punycode", "idna", "x\0y"):
         kind = f"{MULTIPART}; charset={charset}"
         body = form_of([("world_id", "é")], "").body
-        yield Sent(f"upload: {kind}", "POST", UPLOAD.route, body, {"content-type": kind})
+        yield Sent(f"upload: {kind}", "POST", UPLOAD.path, body, {"content-type": kind})
 
 
 def methods_and_paths(rng: random.Random) -> Iterator[Sent]:
-    for function in FUNCTIONS:
-        path = path_of(function) if function in PATH_ROWS else function.route
+    for route in ROUTES:
+        path = path_of(route) if route in PATH_ROWS else route.path
         others = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "OPTIONS", "BREW", "get", "", "X" * 500}
-        for method in sorted(others - {row.method for row in FUNCTIONS if row.route == function.route}):
-            yield Sent(f"{function.name}: method", method, path)
-        yield Sent(f"{function.name}: a slash too many", function.method, path + "/")
-        yield Sent(f"{function.name}: two slashes", function.method, "/" + path)
-        yield Sent(f"{function.name}: in capitals", function.method, path.upper())
-        yield Sent(f"{function.name}: NUL after it", function.method, path + "%00")
-    for function in PATH_ROWS:
-        assert function.request is not None
-        for name in function.request.model_fields:
+        for method in sorted(others - {row.method for row in ROUTES if row.path == route.path}):
+            yield Sent(f"{route.name}: method", method, path)
+        yield Sent(f"{route.name}: a slash too many", route.method, path + "/")
+        yield Sent(f"{route.name}: two slashes", route.method, "/" + path)
+        yield Sent(f"{route.name}: in capitals", route.method, path.upper())
+        yield Sent(f"{route.name}: NUL after it", route.method, path + "%00")
+    for route in PATH_ROWS:
+        assert route.function.request is not None
+        for name in route.function.request.model_fields:
             for value in [*BAD_IDS, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]:
-                path = path_of(function, **{name: value})
-                known = {row.route for row in FUNCTIONS} | {path_of(row) for row in PATH_ROWS}
+                path = path_of(route, **{name: value})
+                known = {row.path for row in ROUTES} | {path_of(row) for row in PATH_ROWS}
                 if unquote(path).rstrip("/") not in known:
-                    yield Sent(f"{function.name}: {name} is {value!r:.40}", function.method, path)
+                    yield Sent(f"{route.name}: {name} is {value!r:.40}", route.method, path)
     for path in ("", "*", "//", "/..", "/../..", "/worlds/../worlds", "/worlds/%2e%2e/worlds", "/%00", "/%ff%fe", "/é",
                  "/worlds/%", "/worlds/%zz", "/" + "a/" * 20_000, "/" + "a" * 100_000, "/worlds;x=1", "/.env", "/\r\nX: y",
                  "http://elsewhere/worlds", "/v1", "/v1/", "/v1/models/../../worlds", "/story", "/story/"):  # fmt: skip
@@ -309,8 +307,8 @@ def methods_and_paths(rng: random.Random) -> Iterator[Sent]:
 
 
 def queries(rng: random.Random) -> Iterator[Sent]:
-    for function in FUNCTIONS:
-        path = path_of(function) if function in PATH_ROWS else function.route
+    for route in ROUTES:
+        path = path_of(route) if route in PATH_ROWS else route.path
         for query in (
             "verison=1",
             "limit=1&limit=2",
@@ -322,20 +320,20 @@ def queries(rng: random.Random) -> Iterator[Sent]:
             "x" * 5000,
             "a=1&" * 5000,
         ):
-            yield Sent(f"{function.name}: the query {query[:40]!r}", function.method, f"{path}?{query}")
+            yield Sent(f"{route.name}: the query {query[:40]!r}", route.method, f"{path}?{query}")
     for name in ("show_world", "show_chunk"):
-        (function,) = [function for function in PATH_ROWS if function.name == name]
+        (route,) = [route for route in PATH_ROWS if route.name == name]
         for value in ("", "0", "-1", "1.5", "1e3", "one", "2147483648", "9" * 5000, "1&version=1", "%00", "%EF%BC%90"):
-            yield Sent(f"{name}: version={value[:40]}", "GET", f"{path_of(function)}?version={value}")
+            yield Sent(f"{name}: version={value[:40]}", "GET", f"{path_of(route)}?version={value}")
         for value in ("", "a%20b", "..", "a%2Fb", "%00", "x" * 65, "nobody", "nobody&session_id=nobody"):
-            yield Sent(f"{name}: session_id={value[:40]}", "GET", f"{path_of(function)}?session_id={value}")
+            yield Sent(f"{name}: session_id={value[:40]}", "GET", f"{path_of(route)}?session_id={value}")
 
 
 def multipart(rng: random.Random) -> Iterator[Sent]:
     whole = form_of(list(GOOD["upload"].items()), "").body
 
     def sent(what: str, body: bytes, kind: str = MULTIPART) -> Sent:
-        return Sent(f"upload: {what}", "POST", UPLOAD.route, body, {"content-type": kind})
+        return Sent(f"upload: {what}", "POST", UPLOAD.path, body, {"content-type": kind})
 
     yield sent("no boundary", whole, "multipart/form-data")
     yield sent("an empty boundary", whole, "multipart/form-data; boundary=")
@@ -365,7 +363,7 @@ def multipart(rng: random.Random) -> Iterator[Sent]:
 
 
 def idempotency_keys(rng: random.Random) -> Iterator[Sent]:
-    (turn,) = [function for function in JSON_ROWS if function.name == "take_turn"]
+    (turn,) = [route for route in JSON_ROWS if route.name == "take_turn"]
     for key in ("", " ", "x" * 201, "x" * 60_000, "世" * 201):
         yield json_of(turn, GOOD["take_turn"], f"Idempotency-Key {key[:20]!r}", idempotency_key=key)
     for stream in (True, False):
@@ -424,14 +422,14 @@ def test_there_are_enough_of_them_and_they_come_out_the_same() -> None:
     requests = [str(sent) for family in FAMILIES for sent in family(random.Random(SEED))]
     assert len(requests) >= MIN_REQUESTS
     assert requests == [str(sent) for family in FAMILIES for sent in family(random.Random(SEED))]
-    touched = {function.name for function in WITH_FIELDS}
+    touched = {route.name for route in WITH_FIELDS}
     assert touched == set(GOOD)
     assert all(any(request.startswith(f"{name}:") for request in requests) for name in touched)
 
 
 async def test_what_they_are_made_of_is_good(house: House) -> None:
     app = app_of(house)
-    for function in JSON_ROWS:
-        assert (await send(app, json_of(function, GOOD[function.name], "good"))).status == 200
+    for route in JSON_ROWS:
+        assert (await send(app, json_of(route, GOOD[route.name], "good"))).status == 200
     assert (await send(app, form_of(list(GOOD["upload"].items()), "good"))).status == 200
     assert (await send(app, Sent("good", "GET", path_of(PATH_ROWS[0])))).status == 200

@@ -18,6 +18,7 @@ from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.deployments.llm.client import LanguageModel
 from sagaforge.deployments.retrieval.interface import LoreSearch
+from sagaforge.events import StreamEvent, TurnEvent
 from sagaforge.functions import worlds
 from sagaforge.functions.context import CallContext, Permission
 from sagaforge.functions.files import ServedFile
@@ -62,13 +63,13 @@ class Function:
     deadline_s: Callable[[Settings], float]
     call: Callable[[Any, Services, CallContext], Awaitable[BaseModel]] | None = None
     relay: Callable[[Any, Services, CallContext], AsyncGenerator[str, None]] | None = None
-    stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.StreamEvent, None]] | None = None
+    stream: Callable[[Any, Services, CallContext], AsyncGenerator[StreamEvent, None]] | None = None
     file: Callable[[Any, Services, CallContext], Awaitable[ServedFile]] | None = None
 
 
 def _stream_turn(
     request: schemas.TurnRequest, services: Services, context: CallContext
-) -> AsyncGenerator[schemas.TurnEvent, None]:
+) -> AsyncGenerator[TurnEvent, None]:
     turns = turn.stream_turn(
         request,
         idempotency_key=context.idempotency_key,

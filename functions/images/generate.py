@@ -7,13 +7,24 @@ import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import get_args
 
 from sagaforge.datasets.adapters import AdapterStore
 from sagaforge.datasets.images import Gallery, StoredImage
 from sagaforge.datasets.styles import Styles
 from sagaforge.deployments.diffusion.interface import ImageBackend, Made, Progress
 from sagaforge.errors import NotFound
+from sagaforge.events import (
+    ImageEvent,
+    ImageProgress,
+    NumberedImage,
+    PaintedEvent,
+    PaintingEvent,
+    PaintingStartedEvent,
+    PlannedImage,
+    PlannedImages,
+    StepEvent,
+)
 from sagaforge.functions.files import ServedFile
 from sagaforge.functions.images.finishing import finished, row_of
 from sagaforge.functions.images.plan import Planned, adapter_names, plan
@@ -29,7 +40,6 @@ from sagaforge.image_schemas import (
     ImageModelSummary,
     ImageRef,
     ImageRequest,
-    ImageStreamEvent,
     Receipt,
     SchedulerName,
     StyleList,
@@ -57,26 +67,21 @@ class Studio:
 
 async def stream_image(
     request: ImageRequest, *, idempotency_key: str | None, studio: Studio, notes: tuple[str, ...] = ()
-) -> AsyncGenerator[ImageStreamEvent, None]:
-    """Paint, and tell of each step (see `ImageStreamEvent`). Closing it cancels what is still being painted. `notes`:
+) -> AsyncGenerator[PaintingEvent, None]:
+    """Paint, and tell of each step (see `sagaforge.events`). Closing it cancels what is still being painted. `notes`:
     what was done to the request already."""
     planned = await _planned(request, idempotency_key, studio, notes)
-    started = [
-        {"image_id": one.image_id, "seed": one.spec.seed, "width": one.shown[0], "height": one.shown[1],
-         "steps": one.spec.num_steps}
-        for one in planned
-    ]  # fmt: skip
-    yield ImageStreamEvent(event="started", data={"images": started})
+    yield PaintingStartedEvent(data=PlannedImages(images=[_told(one) for one in planned]))
     answers: dict[int, GeneratedImage] = {}
     async with aclosing(_merged([_painted(request, one, n, studio) for n, one in enumerate(planned)])) as events:
         async for number, event in events:
             if isinstance(event, GeneratedImage):
                 answers[number] = event
-                yield ImageStreamEvent(event="image", data={"image": number, **event.model_dump(mode="json")})
+                yield ImageEvent(data=NumberedImage(image=number, **dict(event)))
             else:
-                yield ImageStreamEvent(event="step", data=_step(number, event))
+                yield StepEvent(data=_step(number, event))
     images = [answers[number] for number in range(len(planned))]
-    yield ImageStreamEvent(event="done", data=_answer(images).model_dump(mode="json"))
+    yield PaintedEvent(data=_answer(images))
 
 
 async def generate_image(request: ImageRequest, *, idempotency_key: str | None, studio: Studio) -> ImageAnswer:
@@ -84,8 +89,8 @@ async def generate_image(request: ImageRequest, *, idempotency_key: str | None, 
     events = stream_image(request.model_copy(update={"stream": False}), idempotency_key=idempotency_key, studio=studio)
     async with aclosing(events) as stream:
         async for event in stream:
-            if event.event == "done":
-                return ImageAnswer.model_validate(event.data)
+            if isinstance(event, PaintedEvent):
+                return event.data
     raise AssertionError("a stream ends with its answer or raises")
 
 
@@ -238,15 +243,19 @@ async def _row(image_id: str, gallery: Gallery) -> StoredImage:
     return row
 
 
-def _step(number: int, progress: Progress) -> dict[str, Any]:
-    data: dict[str, Any] = {"image": number, "done": progress.done, "total": progress.total}
-    if progress.preview:
-        data["preview"] = "data:image/jpeg;base64," + base64.b64encode(progress.preview).decode()
-    return data
+def _told(planned: Planned) -> PlannedImage:
+    width, height = planned.shown
+    spec = planned.spec
+    return PlannedImage(image_id=planned.image_id, seed=spec.seed, width=width, height=height, steps=spec.num_steps)
+
+
+def _step(number: int, progress: Progress) -> ImageProgress:
+    shown = progress.preview and "data:image/jpeg;base64," + base64.b64encode(progress.preview).decode()
+    return ImageProgress(image=number, done=progress.done, total=progress.total, preview=shown or None)
 
 
 def _answer(images: list[GeneratedImage]) -> ImageAnswer:
-    return ImageAnswer(**images[0].model_dump(), images=images)
+    return ImageAnswer(**dict(images[0]), images=images)
 
 
 def _generated(stored: StoredImage) -> GeneratedImage:

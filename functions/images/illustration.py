@@ -10,12 +10,22 @@ from sagaforge.datasets.packs.pack import Character
 from sagaforge.datasets.styles import Styles
 from sagaforge.datasets.worlds.world_store import World, WorldStore
 from sagaforge.errors import SagaForgeError
+from sagaforge.events import (
+    ImageEvent,
+    ImageProblem,
+    ImageProblemEvent,
+    ImageStepEvent,
+    StepEvent,
+    TurnEvent,
+    TurnImageEvent,
+    TurnTakenEvent,
+)
 from sagaforge.functions.images.generate import Studio, stream_image
 from sagaforge.image_schemas import GeneratedImage, IllustratedTurn, ImageRequest
 from sagaforge.imaging.prompts import escaped, plain
 from sagaforge.pocket.captions import has_chinese, left_out, pocket_prompt
 from sagaforge.profiles import ImageProfile
-from sagaforge.schemas import Turn, TurnEvent, TurnRequest
+from sagaforge.schemas import Turn, TurnRequest
 
 MAX_PROMPT_CHARS = 4000  # an image request takes no more
 # Looks come as free keys; these are said together with what they are of.
@@ -28,14 +38,14 @@ async def stream_illustrated(
 ) -> AsyncGenerator[TurnEvent, None]:
     """The events of a turn, then those of its picture if the request asks for one.
 
-    `image_step` and `image` hold what `ImageStreamEvent`'s do. A picture that fails takes nothing from the turn, which
+    A picture that fails takes nothing from the turn, which
     is committed by then: `image_problem` {code, detail} says why there is none. The same turn gets the same picture.
     """
     turn: Turn | None = None
     async with aclosing(turns) as events:
         async for event in events:
-            if event.event == "turn":
-                turn = Turn.model_validate(event.data)
+            if isinstance(event, TurnTakenEvent):
+                turn = event.data
             yield event
     if turn is None or not request.generate_image:
         return
@@ -45,25 +55,31 @@ async def stream_illustrated(
         painting = stream_image(asked, idempotency_key=turn.turn_id, studio=studio, notes=notes)
         async with aclosing(painting) as steps:
             async for step in steps:
-                if step.event in ("step", "image"):
-                    yield TurnEvent(event="image_step" if step.event == "step" else "image", data=step.data)
+                if isinstance(step, StepEvent):
+                    yield ImageStepEvent(data=step.data)
+                elif isinstance(step, ImageEvent):
+                    yield TurnImageEvent(data=step.data)
     except SagaForgeError as exc:
-        yield TurnEvent(event="image_problem", data={"code": exc.code, "detail": exc.detail})
+        yield ImageProblemEvent(data=ImageProblem(code=exc.code, detail=exc.detail))
 
 
 async def take_illustrated(request: TurnRequest, events: AsyncGenerator[TurnEvent, None]) -> Turn:
     """The committed turn, with its picture (`IllustratedTurn`) if the request asks for one."""
-    body: dict[str, Any] = {}
+    turn: Turn | None = None
+    picture: dict[str, Any] = {}
     async with aclosing(events) as stream:
         async for event in stream:
-            if event.event == "turn":
-                body |= event.data
-            elif event.event == "image":
-                body["image"] = GeneratedImage.model_validate({k: v for k, v in event.data.items() if k != "image"})
-            elif event.event == "image_problem":
-                body["image_problem"] = event.data["detail"]
-    assert body, "a turn ends with its turn event or raises"
-    return (IllustratedTurn if request.generate_image else Turn).model_validate(body)
+            if isinstance(event, TurnTakenEvent):
+                turn = event.data
+            elif isinstance(event, TurnImageEvent):
+                picture["image"] = GeneratedImage(
+                    **{name: getattr(event.data, name) for name in GeneratedImage.model_fields}
+                )
+            elif isinstance(event, ImageProblemEvent):
+                picture["image_problem"] = event.data.detail
+    assert turn is not None, "a turn ends with its turn event or raises"
+    # Checked when it was made; once more would cost as much as the gate.
+    return IllustratedTurn.model_construct(**dict(turn), **picture) if request.generate_image else turn
 
 
 async def picture_of(

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sagaforge.deployments.llm.client import Finished, LanguageModel, Piece, Restarted
 from sagaforge.errors import ContextOverflow
+from sagaforge.events import DialogueEvent, RestartEvent, SentenceEvent, TurnEvent
 from sagaforge.functions.citations.gate import CitationChecker, Verdict
 from sagaforge.functions.story import assembly
 from sagaforge.functions.story.partial_json import TurnReader
@@ -18,7 +19,7 @@ from sagaforge.functions.story.prompt import TurnPrompt, build_messages
 from sagaforge.functions.story.rules import WorldFacts
 from sagaforge.functions.story.spelling import Spelling
 from sagaforge.pocket.mending import not_cut_short, without_label, without_stutter
-from sagaforge.schemas import ModelDialogue, ModelSentence, ModelTurn, Sentence, TurnEvent, TurnRequest
+from sagaforge.schemas import ModelDialogue, ModelSentence, ModelTurn, Sentence, TurnRequest
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Generation:
                 if (again := self._to_write_again()) is not None:
                     self._prompt = again
                     self._begin_anew()
-                    yield TurnEvent(event="restart", data={})
+                    yield RestartEvent()
                     async for event in self._attempt(request, 0.0):
                         yield event
                 if not self._sentences:
@@ -137,7 +138,7 @@ class Generation:
             async for event in generation:
                 if isinstance(event, Restarted):
                     self._begin_anew()
-                    yield TurnEvent(event="restart", data={})
+                    yield RestartEvent()
                 elif isinstance(event, Finished) and event.engine_s is not None:
                     self._clock.engine_s = event.engine_s
                     self._clock.add("engine", event.engine_s)
@@ -151,7 +152,7 @@ class Generation:
         if isinstance(element, ModelDialogue):
             dialogue = self._spelling.dialogue(element)
             told = assembly.told_dialogue(dialogue, self._facts) if dialogue else None
-            return TurnEvent(event="dialogue", data=told.model_dump()) if told else None
+            return DialogueEvent(data=told) if told else None
         started = time.perf_counter()
         sentence = self._sentence(element)
         self._clock.add("gate", time.perf_counter() - started)
@@ -160,7 +161,7 @@ class Generation:
 
     def _told(self, sentence: Sentence) -> TurnEvent:
         self._sentences.append(sentence)
-        return TurnEvent(event="sentence", data=sentence.model_dump())
+        return SentenceEvent(data=sentence)
 
     def _sentence(self, element: ModelSentence) -> Sentence | None:
         lore = self._prompt.lore

@@ -14,12 +14,13 @@ from sagaforge.datasets.worlds.world_store import World, WorldStore
 from sagaforge.deployments.llm.client import LanguageModel
 from sagaforge.deployments.retrieval.interface import LoreSearch, RetrievedLore
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.events import FoundLore, LoreEvent, StartedEvent, TurnEvent, TurnIds, TurnTakenEvent
 from sagaforge.functions.citations.gate import CitationChecker, LexicalGate
 from sagaforge.functions.story import assembly
 from sagaforge.functions.story.generation import Clock, Generation
 from sagaforge.functions.story.opening import Opening, Replay, open_turn, own_turn, recent_turns
 from sagaforge.profiles import Profile
-from sagaforge.schemas import SessionRef, Turn, TurnEvent, TurnRequest
+from sagaforge.schemas import SessionRef, Turn, TurnRequest
 
 # How many turns before this one the prompt tells of.
 HISTORY_TURNS = 2
@@ -48,7 +49,7 @@ async def stream_turn(
     lease_s: float,
     gate: CitationChecker | None = None,
 ) -> AsyncGenerator[TurnEvent, None]:
-    """Take one turn, telling its stages as events (see `schemas.TurnEvent`); the last one is the committed turn.
+    """Take one turn, telling its stages as events (see `sagaforge.events`); the last one is the committed turn.
 
     Args:
         timings: filled with seconds by stage; `engine` is the engine's own time.
@@ -75,7 +76,7 @@ async def stream_turn(
     if isinstance(opening, Replay):
         replayed = Turn.model_validate_json(opening.turn.turn)
         yield _started(replayed.session_id, replayed.turn_id)
-        yield TurnEvent(event="turn", data=replayed.model_dump(by_alias=True))
+        yield TurnTakenEvent(data=replayed)
         return
     try:
         if opening.parent != parent:  # an attempt taken over from one that had begun on an earlier turn
@@ -86,7 +87,7 @@ async def stream_turn(
         world, character_id, lore = read
         clock.mark("open")
         yield _started(opening.session_id, opening.turn_id)
-        yield TurnEvent(event="lore", data={"chunks": [chunk.model_dump() for chunk in lore.chunks]})
+        yield LoreEvent(data=FoundLore(chunks=lore.chunks))
 
         context = assembly.state_before(request, opening, world, character_id)
         prompt = assembly.make_prompt(context, world, history, lore.lines)
@@ -111,7 +112,7 @@ async def stream_turn(
             await asyncio.shield(sessions.release(opening.claim))
         raise
     # Outside the block above: a reader that closes the stream once it has the turn must not give its claim up.
-    yield TurnEvent(event="turn", data=turn.model_dump(by_alias=True))
+    yield TurnTakenEvent(data=turn)
 
 
 async def _read(
@@ -143,7 +144,7 @@ async def _read(
 
 
 def _started(session_id: str, turn_id: str) -> TurnEvent:
-    return TurnEvent(event="started", data={"session_id": session_id, "turn_id": turn_id})
+    return StartedEvent(data=TurnIds(session_id=session_id, turn_id=turn_id))
 
 
 async def _pinned_world(request: TurnRequest, parent: StoredTurn | None, worlds: WorldStore) -> World:

@@ -331,27 +331,6 @@ class Turn(Shape):
     refused_changes: list[RefusedChange] = Field(default_factory=list)
 
 
-class StreamEvent(Shape):
-    """One server-sent event; `data` is its JSON body. A failure is a last event `error`, a problem document."""
-
-    event: str
-    data: dict[str, Any]
-
-
-class TurnEvent(StreamEvent):
-    """One server-sent event of a streamed turn.
-
-    In order: `started` {session_id, turn_id}, `lore` {chunks}, `sentence`* (a Sentence), `dialogue`*, `turn` (the
-    whole Turn, committed). `restart` {} tells the client to drop what it showed: an engine was lost and the turn
-    begins anew. With `generate_image`, after the turn: `image_step`* and `image`, or `image_problem` {code, detail}. A
-    failure after the first event is a final `error` (a problem document).
-    """
-
-    event: Literal[
-        "started", "lore", "sentence", "dialogue", "restart", "turn", "image_step", "image", "image_problem", "error"
-    ]
-
-
 class Problem(BaseModel):
     """RFC 9457 problem document: the body of every error, as `application/problem+json`."""
 

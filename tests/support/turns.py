@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sagaforge.events import ReadEvent
 from sagaforge.functions.story import turn as story
-from sagaforge.schemas import Turn, TurnEvent, TurnRequest
+from sagaforge.schemas import Turn, TurnRequest
 from tests.support.fakes import WORLD_ID, House
 
 LEASE_S = 60.0
@@ -31,5 +32,6 @@ async def take(house: House, message: str, key: str | None = None, **fields: Any
     return Turn.model_validate((await events_of(stream(house, message, key, **fields)))[-1].data)
 
 
-async def events_of(events: Any) -> list[TurnEvent]:
-    return [event async for event in events]
+async def events_of(events: Any) -> list[ReadEvent]:
+    """The events as a client reads them."""
+    return [ReadEvent(event=event.event, data=event.data.model_dump(by_alias=True)) async for event in events]

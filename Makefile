@@ -38,10 +38,11 @@ browser: ## Install Chromium, which the gallery page's tests drive, where apt is
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
-check: $(STAMP) ## Format, lint and types, without changing anything
+check: $(STAMP) ## Format, lint, types and what may import what, without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd src && ../$(BIN)/mypy -p sagaforge
+	$(BIN)/lint-imports
 
 format: $(STAMP) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 from benchmarks.__main__ import write
-from tests.integration.bundle import Bundle, running_bundle
+from tests.support.bundle import Bundle, running_bundle
 
 MESSAGES = (
     ("lantern_reach", "Who keeps the light on Gannet Head?"),

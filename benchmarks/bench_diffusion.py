@@ -29,12 +29,12 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
-from sagaforge.deployments.diffusion.adapter_files import read_adapter
-from sagaforge.deployments.diffusion.adapters import Adapter, AdapterMixer
-from sagaforge.deployments.diffusion.config import EngineLimits
-from sagaforge.deployments.diffusion.engine import DiffusionEngine
-from sagaforge.deployments.diffusion.requests import Event, Failed, Generated, GenerationRequest
-from sagaforge.training.pocket_sdxl import models
+from sagaforge.deployments.diffusion.adapters.files import read_adapter
+from sagaforge.deployments.diffusion.adapters.mixer import Adapter, AdapterMixer
+from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
+from sagaforge.deployments.diffusion.engine.requests import Event, Failed, Generated, GenerationRequest
+from sagaforge.profiles import EngineLimits
+from sagaforge.training.pocket.sdxl import models
 
 NUM_REQUESTS, NUM_ADAPTERS, NUM_MIXED = 16, 4, 8
 ROUNDS, CALLS = 3, 20

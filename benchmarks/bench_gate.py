@@ -12,10 +12,10 @@ import statistics
 import time
 
 from benchmarks.__main__ import write
-from tests.gate_pairs import lore_lines
+from tests.support.gate_pairs import lore_lines
 
-from sagaforge.functions.gate import LexicalGate, _read_lines
-from sagaforge.functions.gate_claims import han_negations, read_claim
+from sagaforge.functions.citations.claims import han_negations, read_claim
+from sagaforge.functions.citations.gate import LexicalGate, _read_lines
 
 NUM_TURNS = 100
 NUM_LINES = 8

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import psutil
 
-from sagaforge.datasets.embedder import load_embedder
-from sagaforge.datasets.ingest import ingest
-from sagaforge.datasets.lore_index import LoreIndex
-from sagaforge.datasets.packs import read_upload
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.packs.pack import read_upload
+from sagaforge.datasets.store.writer import TableWriter
+from sagaforge.datasets.worlds.ingest import ingest
+from sagaforge.deployments.embedding.embedder import load_embedder
+from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.storage import Storage
 
 WORDS = [
@@ -124,7 +124,7 @@ async def small_uploads(num_uploads: int) -> dict[str, float]:
     """Medians of uploads of 60 bytes: new worlds, repeated ones, and files that are refused; what the worker costs."""
     import ray
 
-    from sagaforge.deployments.ingestion import WarmIngestion
+    from sagaforge.deployments.ingestion.pool import WarmIngestion
     from sagaforge.errors import SagaForgeError
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

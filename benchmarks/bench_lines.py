@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_lines
 
-Questions for one fact: of generated worlds (`sagaforge.training.scoring.worlds`: names and wordings that no training
+Questions for one fact: of generated worlds (`sagaforge.evaluation.worlds`: names and wordings that no training
 saw) and of the sample worlds (`tests/data`: written by people, about relations that the matcher mostly does not know).
 Is the fact's line the first, and is it among the three of the pocket profile's prompt?
 """
@@ -19,17 +19,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from benchmarks.__main__ import write
-from tests.test_lore_index import ROOT, SAMPLES, zipped
+from tests.unit.deployments.test_lore_index import ROOT, SAMPLES, zipped
 
-from sagaforge.datasets.embedder import load_embedder
-from sagaforge.datasets.ingest import ingest
-from sagaforge.datasets.lore_index import LoreIndex
-from sagaforge.datasets.lore_lines import MATCH_WEIGHT, LineSelector
-from sagaforge.datasets.packs import Pack, read_upload
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.packs.pack import Pack, read_upload
+from sagaforge.datasets.store.writer import TableWriter
+from sagaforge.datasets.worlds.ingest import ingest
+from sagaforge.deployments.embedding.embedder import load_embedder
+from sagaforge.deployments.retrieval.index import LoreIndex
+from sagaforge.deployments.retrieval.lore_lines import MATCH_WEIGHT, LineSelector
+from sagaforge.evaluation.worlds import make_world
 from sagaforge.profiles import PROFILES
 from sagaforge.storage import Storage
-from sagaforge.training.scoring.worlds import make_world
 
 SEEDS, CASES = range(110, 116), 40  # 100 to 105 chose MATCH_WEIGHT
 ARMS = {"words alone": 0.0, "with the matcher": MATCH_WEIGHT}

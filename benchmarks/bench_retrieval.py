@@ -27,13 +27,13 @@ from pathlib import Path
 
 from benchmarks.__main__ import write
 
-from sagaforge.datasets.embedder import load_embedder
-from sagaforge.datasets.ingest import ingest
-from sagaforge.datasets.lore_index import LoreIndex
-from sagaforge.datasets.packs import read_upload
-from sagaforge.datasets.text import HAN_CHARACTER
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.packs.pack import read_upload
+from sagaforge.datasets.store.writer import TableWriter
+from sagaforge.datasets.worlds.ingest import ingest
+from sagaforge.deployments.embedding.embedder import load_embedder
+from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.storage import Storage
+from sagaforge.text.terms import HAN_CHARACTER
 
 PAGES = Path("/usr/share/man/zh_TW")
 NUM_PARAGRAPHS, NUM_QUESTIONS = 1000, 400

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from benchmarks.__main__ import write
 
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.engine import DiffusionEngine
-from sagaforge.deployments.diffusion.loading import load_pipeline
-from sagaforge.deployments.diffusion.requests import Event, Generated, GenerationRequest
-from sagaforge.profiles import get_profile
-from sagaforge.training.pocket_sdxl import judge, models
+from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
+from sagaforge.deployments.diffusion.engine.loading import load_pipeline
+from sagaforge.deployments.diffusion.engine.requests import Event, Generated, GenerationRequest
+from sagaforge.profiles import EngineLimits, ImageModel, get_profile
+from sagaforge.training.pocket.sdxl import judge, models
 
 NUM_PICTURES, STEPS, ROUNDS = 48, 24, 3
 # Name → (steps, of so many steps one in full)

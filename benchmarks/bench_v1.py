@@ -26,9 +26,9 @@ from pathlib import Path
 
 import httpx
 from benchmarks.__main__ import write
-from tests.integration.bundle import START_TIMEOUT_S, free_port, running_bundle
+from tests.support.bundle import START_TIMEOUT_S, free_port, running_bundle
 
-from sagaforge.deployments.llm_engine import engine_options
+from sagaforge.deployments.llm.engine_options import engine_options
 from sagaforge.profiles import get_profile
 
 CLIENTS = (1, 4, 8, 16)

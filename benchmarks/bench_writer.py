@@ -18,8 +18,8 @@ from collections.abc import Awaitable
 from datetime import timedelta
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn, derive_turn_id
-from sagaforge.datasets.tables import TURNS, to_arrow
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.store.tables import TURNS, to_arrow
+from sagaforge.datasets.store.writer import TableWriter
 from sagaforge.storage import Storage
 
 NUM_SESSIONS = 8

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from sagaforge.training.pocket_sdxl import models
+from sagaforge.training.pocket.sdxl import models
 
 UNET = {
     "sample_size": 128,

@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from sagaforge.datasets.reading import Stored, TableReader
 from sagaforge.datasets.sessions import now
-from sagaforge.datasets.tables import sql_literal
-from sagaforge.datasets.writer import Writer
+from sagaforge.datasets.store.reader import Stored, TableReader
+from sagaforge.datasets.store.tables import sql_literal
+from sagaforge.datasets.store.writer import Writer
 from sagaforge.errors import NotFound
 from sagaforge.storage import Storage, artefact_key
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sagaforge.datasets.reading import Stored, TableReader
-from sagaforge.datasets.tables import sql_literal
-from sagaforge.datasets.writer import Writer
+from sagaforge.datasets.store.reader import Stored, TableReader
+from sagaforge.datasets.store.tables import sql_literal
+from sagaforge.datasets.store.writer import Writer
 from sagaforge.storage import Storage
 
 
@@ -73,7 +73,7 @@ class StoredTurn(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim(Stored):
+class IdempotencyClaim(Stored):
     """An idempotency key, taken before any work starts. `id` is `derive_claim_id(scope, key)`; `claimant` is random
     and tells two claims of one key apart; the turn it will make is `turn_id`."""
 
@@ -124,12 +124,12 @@ class SessionStore:
         [answer] = await self._writer.insert_if_absent("turns", [turn.to_row()])
         return StoredTurn.from_row(answer.row), answer.inserted
 
-    async def claim(self, claim: Claim) -> tuple[Claim, bool]:
+    async def claim(self, claim: IdempotencyClaim) -> tuple[IdempotencyClaim, bool]:
         """Claims an idempotency key; if it is taken, the claim that holds it, and false."""
         [answer] = await self._writer.insert_if_absent("claims", [claim.to_row()])
-        return Claim.from_row(answer.row), answer.inserted
+        return IdempotencyClaim.from_row(answer.row), answer.inserted
 
-    async def take_over(self, held: Claim, claimant: str, older_than: timedelta) -> bool:
+    async def take_over(self, held: IdempotencyClaim, claimant: str, older_than: timedelta) -> bool:
         """Takes over a claim whose claimant seems to have died: one that is older than `older_than`, and still as
         we saw it. The session, the parent and the turn stay the same."""
         if now() - held.claimed_at < older_than:
@@ -139,7 +139,7 @@ class SessionStore:
         )
         return answer.updated
 
-    async def release(self, held: Claim) -> None:
+    async def release(self, held: IdempotencyClaim) -> None:
         """Give a claim up, so that a retry under its key may take it over at once."""
         long_ago = datetime(1970, 1, 2, tzinfo=UTC)
         await self._writer.update_if_unchanged("claims", held.id, {"claimant": held.claimant}, {"claimed_at": long_ago})

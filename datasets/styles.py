@@ -14,12 +14,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from sagaforge.datasets.pack_yaml import filled, read_yaml
+from sagaforge.datasets.packs.plain_yaml import filled, read_yaml
 from sagaforge.errors import InvalidInput, NotFound
 from sagaforge.image_schemas import AdapterName, Guidance, SchedulerName, Side, Steps
 from sagaforge.schemas import Identifier
 from sagaforge.storage import Storage, artefact_key
-from sagaforge.texts import check_text, with_plain_line_ends
+from sagaforge.text.characters import check_text, with_plain_line_ends
 
 MAX_FILE_CHARS = 20_000
 FOLDER = "styles"

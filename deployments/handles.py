@@ -1,4 +1,4 @@
-"""Streams from replicas: their failures mapped to ours, and a replica that died asked for anew.
+"""The one way to a replica: its failures mapped to ours, and one that died asked for anew.
 
 A replica answers a caller's mistake with the error as the last part of its stream: what it raises, Serve logs with a
 traceback, as if it had failed.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -24,22 +24,19 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 RETRY_PAUSE_S = 0.5  # times the attempt's number: the router needs a moment to learn that a replica is gone
 
-Event = TypeVar("Event")
+T = TypeVar("T")
 
 
-async def stream(method: DeploymentHandle, request: Any, what: str) -> AsyncGenerator[Any, None]:
-    """What a streaming method yields, from one replica. `what` begins the sentences that callers read of failures.
+@contextmanager
+def mapped(what: str) -> Iterator[None]:
+    """What Ray and Serve raise of a call, as ours. `what` begins the sentences that callers read of failures.
 
     Raises:
-        RayActorError: the replica died.
-        SagaForgeError: what the method raised; `Overloaded` or `Unavailable` when it was not run to its end.
+        RayActorError: the replica died; asking anew is for `asked`, `restarting` and `until_sent` to do.
+        SagaForgeError: what the replica raised; `Overloaded` or `Unavailable` when the call was not run to its end.
     """
-    response = method.remote(request)
     try:
-        async for part in response:
-            if isinstance(part, SagaForgeError):
-                raise part
-            yield part
+        yield
     except BackPressureError as exc:
         raise Overloaded(f"{what} has all the work it can take; try again in a second.") from exc
     except RayTaskError as exc:
@@ -48,12 +45,34 @@ async def stream(method: DeploymentHandle, request: Any, what: str) -> AsyncGene
         raise
     except RequestCancelledError as exc:
         raise Unavailable("The request was cancelled.") from exc
+
+
+async def asked(ask: Callable[[], Awaitable[T]], what: str) -> T:
+    """One answer, to a question that may be asked again: when its replica dies, another is asked; a few times."""
+    for number in range(1, MAX_ATTEMPTS + 1):
+        try:
+            with mapped(what):
+                return await ask()
+        except RayActorError as exc:
+            await _pause(number, exc, f"{what} was lost several times in a row; try again.")
+    raise AssertionError("unreachable")
+
+
+async def stream(method: DeploymentHandle, request: Any, what: str) -> AsyncGenerator[Any, None]:
+    """What a streaming method yields, from one replica. Raises as `mapped` does."""
+    response = method.remote(request)
+    try:
+        with mapped(what):
+            async for part in response:
+                if isinstance(part, SagaForgeError):
+                    raise part
+                yield part
     finally:
         # Without this a caller that goes away leaves the replica working for nobody.
         response.cancel()
 
 
-def telling(method: Callable[[Any, Any], AsyncGenerator[Event, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+def telling(method: Callable[[Any, Any], AsyncGenerator[T, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
     """A streaming method of a replica, made to tell a refusal as its last part."""
 
     @functools.wraps(method)
@@ -72,8 +91,8 @@ def telling(method: Callable[[Any, Any], AsyncGenerator[Event, None]]) -> Callab
 
 
 async def restarting(
-    attempt: Callable[[], AsyncGenerator[Event, None]], restarted: Event, what: str
-) -> AsyncGenerator[Event, None]:
+    attempt: Callable[[], AsyncGenerator[T, None]], restarted: T, what: str
+) -> AsyncGenerator[T, None]:
     """The events of an attempt. When its replica dies, `restarted`, and then those of a new one; a few times."""
     for number in range(1, MAX_ATTEMPTS + 1):
         try:
@@ -82,7 +101,27 @@ async def restarting(
                     yield event
             return
         except RayActorError as exc:
-            if number == MAX_ATTEMPTS:
-                raise Unavailable(f"{what} was lost several times in a row; try again.") from exc
-            yield restarted
-            await asyncio.sleep(number * RETRY_PAUSE_S)
+            if number < MAX_ATTEMPTS:
+                yield restarted
+            await _pause(number, exc, f"{what} was lost several times in a row; try again.")
+
+
+async def until_sent(attempt: Callable[[], AsyncGenerator[T, None]], what: str) -> AsyncGenerator[T, None]:
+    """The parts of an attempt that is handed through unread: made anew only until a first part was sent."""
+    has_sent = False
+    for number in range(1, MAX_ATTEMPTS + 1):
+        try:
+            async with aclosing(attempt()) as parts:
+                async for part in parts:
+                    has_sent = True
+                    yield part
+            return
+        except RayActorError as exc:
+            await _pause(MAX_ATTEMPTS if has_sent else number, exc, f"{what} was lost while it answered; try again.")
+
+
+async def _pause(number: int, exc: RayActorError, last_words: str) -> None:
+    """Before the attempt after `number`; `Unavailable` where there is none."""
+    if number == MAX_ATTEMPTS:
+        raise Unavailable(last_words) from exc
+    await asyncio.sleep(number * RETRY_PAUSE_S)

@@ -1,34 +1,22 @@
-"""The ingress: the deployment that speaks HTTP. It builds its clients from what is bound to it, and the routes from the
-table of functions; everything else about HTTP is in `sagaforge.http`."""
+"""The ingress: the deployment that speaks HTTP.
+
+`sagaforge.services` builds what it uses and `sagaforge.http` its routes; here is when it is ready.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from sagaforge.datasets.adapter_store import AdapterStore
-from sagaforge.datasets.images import Gallery
-from sagaforge.datasets.sessions import SessionStore
-from sagaforge.datasets.styles import Styles
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.datasets.writer import get_writer
-from sagaforge.deployments.diffusion.client import ImageClient
-from sagaforge.deployments.diffusion.comfyui import ComfyUI
-from sagaforge.deployments.diffusion.fallback import OrderedBackends
-from sagaforge.deployments.diffusion.spec import ImageBackend
-from sagaforge.deployments.ingestion import WarmIngestion
-from sagaforge.deployments.llm_client import LLMClient
-from sagaforge.deployments.retrieval import RetrievalClient
-from sagaforge.functions.catalog import Services
-from sagaforge.functions.images import Studio
 from sagaforge.functions.samples import load_samples
 from sagaforge.http.app import build_http_app
 from sagaforge.profiles import Profile
+from sagaforge.services import build_services
 from sagaforge.settings import Settings
 from sagaforge.storage import Storage
 
@@ -56,30 +44,7 @@ class Ingress:
     ) -> None:
         logging.getLogger("sagaforge").setLevel(settings.log_level)
         self._settings = settings
-        self._llm = llm
-        self._retrieval = RetrievalClient(retrieval)
-        self._ingestion = WarmIngestion(
-            storage,
-            profile.embedder,
-            memory_bytes=settings.upload_memory_bytes,
-            deadline_s=settings.upload_deadline_s,
-        )
-        self._services = Services(
-            settings=settings,
-            profile=profile,
-            llm=LLMClient(llm, model_id=profile.llm.model_id, max_model_len=profile.llm.max_model_len),
-            retrieval=self._retrieval,
-            worlds=WorldStore(storage, get_writer(storage, "library")),
-            sessions=SessionStore(storage, get_writer(storage, "play")),
-            ingestion=self._ingestion,
-            studio=Studio(
-                images=image_backend(settings, diffusion),
-                gallery=Gallery(storage, get_writer(storage, "play")),
-                styles=Styles(storage),
-                adapters=AdapterStore(storage),
-                profile=profile.image,
-            ),
-        )
+        self._services = build_services(settings, profile, storage, llm=llm, retrieval=retrieval, diffusion=diffusion)
         self._samples: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
 
@@ -87,13 +52,13 @@ class Ingress:
         if self._settings.load_samples:
             loading = load_samples(worlds=self._services.worlds, ingestion=self._services.ingestion)
             self._samples = asyncio.create_task(loading)
-        self._warming = asyncio.create_task(self._ingestion.keep_warm(WARM_AFTER_S))
+        self._warming = asyncio.create_task(self._services.ingestion.keep_warm(WARM_AFTER_S))
         return build_http_app(self._settings, self._services, self._readiness)
 
     async def _readiness(self) -> dict[str, str | None]:
         return {
-            "llm": await _probe(self._llm.check_health.remote()),
-            "retrieval": await _probe(self._retrieval.ping()),
+            "llm": await _probe(self._services.llm.ping()),
+            "retrieval": await _probe(self._services.retrieval.ping()),
             "worlds": self._samples_state(),
         }
 
@@ -104,16 +69,6 @@ class Ingress:
             return "the sample worlds are being loaded"
         error = self._samples.exception()
         return f"the sample worlds could not be loaded: {error}" if error else None
-
-
-def image_backend(settings: Settings, diffusion: DeploymentHandle) -> ImageBackend:
-    """What paints, in the order that the settings say."""
-    made: dict[str, Callable[[], ImageBackend]] = {
-        "engine": lambda: ImageClient(diffusion),
-        "comfyui": lambda: ComfyUI(settings.comfyui_api_url or "", checkpoint=settings.comfyui_checkpoint),
-    }
-    backends = [made[name]() for name in settings.image_order]
-    return backends[0] if len(backends) == 1 else OrderedBackends(backends)
 
 
 async def _probe(answer: Awaitable[object]) -> str | None:

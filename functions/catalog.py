@@ -1,33 +1,34 @@
-"""The table of functions: what the bundle can do, on which route, for whom, at what cost and within what time.
+"""The table of functions: what the bundle can do, for whom, at what cost and within what time.
 
-The ingress mounts it; batch jobs and other front ends call the same rows. A new capability is a verb in a module
-beside this one, and one row here.
+`sagaforge.functions.execute` runs a row; routes (`sagaforge.http.routes`), jobs and other front ends point into the
+table. A new capability is a verb in a module beside this one, and one row here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from sagaforge import image_schemas, schemas
 from sagaforge.datasets.sessions import SessionStore
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.deployments.ingestion import Ingestion
-from sagaforge.deployments.llm_client import LanguageModel
-from sagaforge.deployments.retrieval import LoreSearch
-from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration, images, lore, openai_api, openai_chat, openai_images, replays, story
+from sagaforge.datasets.worlds.world_store import WorldStore
+from sagaforge.deployments.ingestion.interface import Ingestion
+from sagaforge.deployments.llm.client import LanguageModel
+from sagaforge.deployments.retrieval.interface import LoreSearch
+from sagaforge.events import StreamEvent, TurnEvent
+from sagaforge.functions import worlds
+from sagaforge.functions.context import CallContext, Permission
 from sagaforge.functions.files import ServedFile
+from sagaforge.functions.images import generate, illustration, replay
+from sagaforge.functions.openai import chat, completions
+from sagaforge.functions.openai import images as openai_images
+from sagaforge.functions.story import turn
 from sagaforge.profiles import Profile
 from sagaforge.settings import Settings
 
-# A multipart body holds its file's bytes, part headers and a few short fields.
-MULTIPART_OVERHEAD_BYTES = 64 * 1024
-
-Permission = Literal["read", "write", "admin"]
 CostClass = Literal["cheap", "search", "ingest", "generate"]
 
 
@@ -42,25 +43,7 @@ class Services:
     worlds: WorldStore
     sessions: SessionStore
     ingestion: Ingestion
-    studio: images.Studio
-
-
-@dataclass
-class CallContext:
-    """What a call carries besides its request. `timings` collects seconds by stage, for whoever wants to show them;
-    `base_url` is where the caller reached the bundle."""
-
-    request_id: str
-    base_url: str = ""
-    idempotency_key: str | None = None
-    file: lore.UploadedFile | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def uploaded(self) -> lore.UploadedFile:
-        """The file of the call; `InvalidInput` where it came without one."""
-        if self.file is None:
-            raise InvalidInput("Send the world as a file: multipart/form-data with a part named `file`.")
-        return self.file
+    studio: generate.Studio
 
 
 @dataclass(frozen=True)
@@ -69,12 +52,10 @@ class Function:
 
     `stream` is there for functions that can answer as events when the request says `stream: true`. `relay` replaces
     `call` where an engine's own text (a JSON document, or server-sent events) is handed through unread, `file` where
-    the answer is a file. `body_limit`: bytes of its body, where that is not the bundle's limit for all.
+    the answer is a file.
     """
 
     name: str
-    method: Literal["GET", "POST", "DELETE"]
-    route: str
     request: type[BaseModel] | None
     response: type[BaseModel] | None
     permission: Permission
@@ -82,15 +63,14 @@ class Function:
     deadline_s: Callable[[Settings], float]
     call: Callable[[Any, Services, CallContext], Awaitable[BaseModel]] | None = None
     relay: Callable[[Any, Services, CallContext], AsyncGenerator[str, None]] | None = None
-    stream: Callable[[Any, Services, CallContext], AsyncGenerator[schemas.StreamEvent, None]] | None = None
+    stream: Callable[[Any, Services, CallContext], AsyncGenerator[StreamEvent, None]] | None = None
     file: Callable[[Any, Services, CallContext], Awaitable[ServedFile]] | None = None
-    body_limit: Callable[[Settings], int] | None = None
 
 
 def _stream_turn(
     request: schemas.TurnRequest, services: Services, context: CallContext
-) -> AsyncGenerator[schemas.TurnEvent, None]:
-    turns = story.stream_turn(
+) -> AsyncGenerator[TurnEvent, None]:
+    turns = turn.stream_turn(
         request,
         idempotency_key=context.idempotency_key,
         timings=context.timings,
@@ -111,75 +91,62 @@ def _quick(settings: Settings) -> float:
 FUNCTIONS: tuple[Function, ...] = (
     Function(
         name="list_worlds",
-        method="GET",
-        route="/worlds",
         request=None,
         response=schemas.WorldList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.list_worlds(worlds=s.worlds),
+        call=lambda request, s, c: worlds.list_worlds(worlds=s.worlds),
     ),
     Function(
         name="show_world",
-        method="GET",
-        route="/worlds/{world_id}",
-        request=lore.PinnedWorldRef,
+        request=worlds.PinnedWorldRef,
         response=schemas.WorldDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_world(request, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.show_world(request, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="delete_world",
-        method="DELETE",
-        route="/worlds/{world_id}",
-        request=lore.WorldRef,
+        request=worlds.WorldRef,
         response=schemas.DeletedWorld,
         permission="write",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.delete_world(request, worlds=s.worlds),
+        call=lambda request, s, c: worlds.delete_world(request, worlds=s.worlds),
     ),
     Function(
         name="show_chunk",
-        method="GET",
-        route="/worlds/{world_id}/chunks/{chunk_id}",
-        request=lore.ChunkRef,
+        request=worlds.ChunkRef,
         response=schemas.ChunkDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: lore.show_chunk(request, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.show_chunk(request, worlds=s.worlds, sessions=s.sessions),
     ),
     Function(
         name="retrieve",
-        method="POST",
-        route="/rag/retrieve",
         request=schemas.RetrieveRequest,
         response=schemas.RetrieveResponse,
         permission="read",
         cost="search",
         deadline_s=lambda settings: 30.0,
-        call=lambda request, s, c: lore.retrieve(request, retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions),
+        call=lambda request, s, c: worlds.retrieve(
+            request, retrieval=s.retrieval, worlds=s.worlds, sessions=s.sessions
+        ),
     ),
     Function(
         name="upload",
-        method="POST",
-        route="/rag/upload",
-        request=lore.Upload,
+        request=worlds.Upload,
         response=schemas.UploadResponse,
         permission="write",
         cost="ingest",
         deadline_s=lambda settings: settings.upload_deadline_s + 30.0,
-        call=lambda request, s, c: lore.upload(request, file=c.uploaded(), ingestion=s.ingestion),
-        body_limit=lambda settings: settings.upload_max_bytes + MULTIPART_OVERHEAD_BYTES,
+        call=lambda request, s, c: worlds.upload(request, file=c.uploaded(), ingestion=s.ingestion),
     ),
     Function(
         name="take_turn",
-        method="POST",
-        route="/llm/turn",
         request=schemas.TurnRequest,
         response=image_schemas.IllustratedTurn,
         permission="write",
@@ -190,133 +157,106 @@ FUNCTIONS: tuple[Function, ...] = (
     ),
     Function(
         name="show_session",
-        method="GET",
-        route="/story/{session_id}",
         request=schemas.SessionRef,
         response=schemas.Turn,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: story.last_turn(request, sessions=s.sessions),
+        call=lambda request, s, c: turn.last_turn(request, sessions=s.sessions),
     ),
     Function(
         name="generate_image",
-        method="POST",
-        route="/t2i/generate",
         request=image_schemas.ImageRequest,
         response=image_schemas.ImageAnswer,
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: images.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
-        stream=lambda request, s, c: images.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
-        # A picture to start from and its mask.
-        body_limit=lambda settings: 2 * image_schemas.MAX_ENCODED_CHARS + settings.body_max_bytes,
+        call=lambda request, s, c: generate.generate_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
+        stream=lambda request, s, c: generate.stream_image(request, idempotency_key=c.idempotency_key, studio=s.studio),
     ),
     Function(
         name="list_image_models",
-        method="GET",
-        route="/t2i/models",
         request=None,
         response=image_schemas.ImageModelList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_image_models(studio=s.studio),
+        call=lambda request, s, c: generate.list_image_models(studio=s.studio),
     ),
     Function(
         name="list_styles",
-        method="GET",
-        route="/t2i/styles",
         request=None,
         response=image_schemas.StyleList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_styles(styles=s.studio.styles, profile=s.studio.profile),
+        call=lambda request, s, c: generate.list_styles(styles=s.studio.styles, profile=s.studio.profile),
     ),
     Function(
         name="replay_image",
-        method="POST",
-        route="/t2i/replay",
         request=image_schemas.Receipt,
         response=image_schemas.ReplayAnswer,
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.image_deadline_s,
-        call=lambda request, s, c: replays.replay(request, studio=s.studio),
+        call=lambda request, s, c: replay.replay(request, studio=s.studio),
     ),
     Function(
         name="list_images",
-        method="GET",
-        route="/images",
         request=image_schemas.ImageListRequest,
         response=image_schemas.ImageList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.list_images(request, gallery=s.studio.gallery),
+        call=lambda request, s, c: generate.list_images(request, gallery=s.studio.gallery),
     ),
-    # Before the row whose `image_id` would take the ".png" too.
     Function(
         name="image_file",
-        method="GET",
-        route="/images/{image_id}.png",
         request=image_schemas.ImageRef,
         response=None,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        file=lambda request, s, c: images.image_file(request, gallery=s.studio.gallery),
+        file=lambda request, s, c: generate.image_file(request, gallery=s.studio.gallery),
     ),
     Function(
         name="image_thumbnail",
-        method="GET",
-        route="/images/{image_id}/thumbnail",
         request=image_schemas.ThumbnailRef,
         response=None,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        file=lambda request, s, c: images.thumbnail(request, gallery=s.studio.gallery),
+        file=lambda request, s, c: generate.thumbnail(request, gallery=s.studio.gallery),
     ),
     Function(
         name="show_image",
-        method="GET",
-        route="/images/{image_id}",
         request=image_schemas.ImageRef,
         response=image_schemas.ImageDetail,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: images.show_image(request, gallery=s.studio.gallery),
+        call=lambda request, s, c: generate.show_image(request, gallery=s.studio.gallery),
     ),
     Function(
         name="list_models",
-        method="GET",
-        route="/v1/models",
         request=None,
-        response=openai_api.ModelList,
+        response=completions.ModelList,
         permission="read",
         cost="cheap",
         deadline_s=_quick,
-        call=lambda request, s, c: openai_api.list_models(llm=s.llm),
+        call=lambda request, s, c: completions.list_models(llm=s.llm),
     ),
     Function(
         name="chat_completions",
-        method="POST",
-        route="/v1/chat/completions",
-        request=openai_chat.ChatCompletion,
+        request=chat.ChatCompletion,
         response=None,
         permission="write",
         cost="generate",
         deadline_s=lambda settings: settings.turn_deadline_s,
-        relay=lambda request, s, c: openai_api.chat_completions(request, llm=s.llm),
+        relay=lambda request, s, c: completions.chat_completions(request, llm=s.llm),
     ),
     Function(
         name="image_generations",
-        method="POST",
-        route="/v1/images/generations",
         request=openai_images.ImageGeneration,
         response=openai_images.ImagesResponse,
         permission="write",

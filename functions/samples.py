@@ -7,8 +7,8 @@ import logging
 import zipfile
 from pathlib import Path
 
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.deployments.ingestion import Ingestion
+from sagaforge.datasets.worlds.world_store import WorldStore
+from sagaforge.deployments.ingestion.interface import Ingestion
 from sagaforge.errors import Conflict
 
 logger = logging.getLogger(__name__)

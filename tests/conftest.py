@@ -12,11 +12,11 @@ import pytest
 if TYPE_CHECKING:
     import httpx
 
-    from sagaforge.deployments.diffusion.comfyui import ComfyUI
-    from tests.comfyui_server import ComfyUIServer
-    from tests.fakes import House
-    from tests.scripted_bundle import Bundle
-    from tests.scripted_images import ScriptedImages
+    from sagaforge.deployments.diffusion.comfyui.backend import ComfyUI
+    from tests.support.comfyui_server import ComfyUIServer
+    from tests.support.fakes import House
+    from tests.support.scripted_bundle import Bundle
+    from tests.support.scripted_images import ScriptedImages
 
 # Before anything imports Ray. Else a call of a test's leftover handle, on a thread of its own, starts a cluster while the
 # next test starts its own, and that one fails. What needs a cluster here asks for it.
@@ -63,14 +63,14 @@ def _without_our_environment() -> None:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> House:
-    from tests.fakes import make_house
+    from tests.support.fakes import make_house
 
     return await make_house(tmp_path)
 
 
 @pytest.fixture
 async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    from tests.http_client import app_of, client_of
+    from tests.support.http_client import app_of, client_of
 
     async with client_of(app_of(house)) as client:
         yield client
@@ -79,8 +79,8 @@ async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def open_client(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Makes a client of a house with settings of its own; gives (client, house)."""
-    from tests.fakes import make_house
-    from tests.http_client import app_of, client_of
+    from tests.support.fakes import make_house
+    from tests.support.http_client import app_of, client_of
 
     opened: list[httpx.AsyncClient] = []
 
@@ -99,7 +99,7 @@ async def open_client(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[ComfyUIServer]:
-    from tests.comfyui_server import serving
+    from tests.support.comfyui_server import serving
 
     async with serving() as server:
         yield server
@@ -107,7 +107,7 @@ async def server() -> AsyncIterator[ComfyUIServer]:
 
 @pytest.fixture
 def backend(server: ComfyUIServer) -> ComfyUI:
-    from tests.comfyui_client import backend_of
+    from tests.support.comfyui_client import backend_of
 
     return backend_of(server)
 
@@ -118,8 +118,8 @@ def backend(server: ComfyUIServer) -> ComfyUI:
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Bundle, ScriptedImages]]:
     """One server for the module: uvicorn takes its time to start and stop."""
-    from tests.scripted_bundle import serving
-    from tests.scripted_images import ScriptedImages
+    from tests.support.scripted_bundle import serving
+    from tests.support.scripted_images import ScriptedImages
 
     with serving() as scripted:
         yield scripted, ScriptedImages(scripted.app)

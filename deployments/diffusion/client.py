@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from ray.serve.handle import DeploymentHandle
 
 from sagaforge.deployments import handles
-from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, Progress, first_content
+from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, Progress, first_content
 
 WHAT = "The image model"
 

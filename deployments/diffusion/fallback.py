@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from sagaforge.deployments.diffusion.spec import ImageBackend, ImageEvent, ImageSpec, Made, Progress
+from sagaforge.deployments.diffusion.interface import ImageBackend, ImageEvent, ImageSpec, Made, Progress
 from sagaforge.errors import DeadlineExceeded, SagaForgeError, Unavailable
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from contextlib import aclosing
 
 from ray import serve
 
-from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.datasets.adapters import AdapterStore
 from sagaforge.deployments import handles
-from sagaforge.deployments.diffusion.config import MAX_RESIDENT, EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.spec import ImageEvent, ImageSpec, first_content
+from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, first_content
+from sagaforge.profiles import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.storage import Storage
 
 
@@ -26,7 +26,7 @@ class Diffusion:
     def __init__(self, model: ImageModel, limits: EngineLimits, storage: Storage) -> None:
         import torch
 
-        from sagaforge.deployments.diffusion.maker import ImageMaker
+        from sagaforge.deployments.diffusion.engine.maker import ImageMaker
 
         if model.device == "cpu":
             # Ray allows as many threads as the replica has cores in its books, and there it has half of one.
@@ -36,7 +36,7 @@ class Diffusion:
     @handles.telling
     async def generate(self, spec: ImageSpec) -> AsyncGenerator[ImageEvent, None]:
         if (first := first_content(spec)) is not None:
-            await asyncio.to_thread(self._maker.shelf.stack, spec.adapters, spec.adapter_sha256)
+            await asyncio.to_thread(self._maker.adapters.stack, spec.adapters, spec.adapter_sha256)
             await self._hold(first)
         async with aclosing(self._maker.generate(spec)) as events:
             async for event in events:

@@ -39,8 +39,8 @@ def build(args: dict[str, Any] | None = None) -> Application:
     # Ray's LLM server imports vLLM, so it waits until all is checked.
     from sagaforge.deployments.diffusion.replica import Diffusion
     from sagaforge.deployments.ingress import Ingress
-    from sagaforge.deployments.llm import build_llm
-    from sagaforge.deployments.retrieval import Retrieval
+    from sagaforge.deployments.llm.replica import build_llm
+    from sagaforge.deployments.retrieval.replica import Retrieval
 
     return Ingress.bind(  # type: ignore[attr-defined]
         settings,

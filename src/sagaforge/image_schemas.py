@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from sagaforge.schemas import Identifier, Shape, StreamEvent, Timestamp, Turn
-from sagaforge.texts import REFUSED_IN_NAMES
+from sagaforge.schemas import Identifier, Shape, Timestamp, Turn
+from sagaforge.text.characters import REFUSED_IN_NAMES
 
 SchedulerName = Literal["dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_a", "ddim", "unipc"]
 ImageType = Literal["background", "character", "portrait"]
@@ -206,18 +206,6 @@ class ImageAnswer(GeneratedImage):
     """The first picture, and all of them."""
 
     images: list[GeneratedImage]
-
-
-class ImageStreamEvent(StreamEvent):
-    """One server-sent event of `POST /t2i/generate`.
-
-    In order: `started` {images: [{image_id, seed, width, height, steps}]}, `step`* {image, done, total, preview?}, for
-    each picture `image` (a GeneratedImage and its number `image`), and last `done` (the whole ImageAnswer). `image`
-    counts from 0; `preview` is a data URL of a small JPEG. A failure after the first event is a final `error` (a
-    problem document).
-    """
-
-    event: Literal["started", "step", "image", "done", "error"]
 
 
 class IllustratedTurn(Turn):

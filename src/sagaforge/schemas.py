@@ -1,7 +1,7 @@
 """The shapes that cross a boundary: HTTP bodies, what a handle carries, what the model must answer.
 
 Three groups, in this order: the game (state, changes, choices), the model's answer, requests and responses. Shapes
-of rows at rest are in `sagaforge.datasets.tables`.
+of rows at rest are in `sagaforge.datasets.store.tables`.
 """
 
 from __future__ import annotations
@@ -329,27 +329,6 @@ class Turn(Shape):
     citations: list[str]
     game_state: GameState
     refused_changes: list[RefusedChange] = Field(default_factory=list)
-
-
-class StreamEvent(Shape):
-    """One server-sent event; `data` is its JSON body. A failure is a last event `error`, a problem document."""
-
-    event: str
-    data: dict[str, Any]
-
-
-class TurnEvent(StreamEvent):
-    """One server-sent event of a streamed turn.
-
-    In order: `started` {session_id, turn_id}, `lore` {chunks}, `sentence`* (a Sentence), `dialogue`*, `turn` (the
-    whole Turn, committed). `restart` {} tells the client to drop what it showed: an engine was lost and the turn
-    begins anew. With `generate_image`, after the turn: `image_step`* and `image`, or `image_problem` {code, detail}. A
-    failure after the first event is a final `error` (a problem document).
-    """
-
-    event: Literal[
-        "started", "lore", "sentence", "dialogue", "restart", "turn", "image_step", "image", "image_problem", "error"
-    ]
 
 
 class Problem(BaseModel):

@@ -2,7 +2,7 @@
 
     <root>/tables/      LanceDB
     <root>/artefacts/   images, meshes, adapters, world packs
-    <root>/writers/     one small object per start of a table writer (see `sagaforge.datasets.epochs`)
+    <root>/writers/     one small object per start of a table writer (see `sagaforge.datasets.store.epochs`)
 
 A `Storage` is a value: strings and numbers only, so that it can be bound into a Serve deployment or sent to an actor;
 clients are built where they are used. What LanceDB, boto3 and the file system raise becomes `StorageUnavailable` here

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from sagaforge.deployments.diffusion.adapters import Update
+from sagaforge.deployments.diffusion.adapters.mixer import Update
 
 # Layers of the tiny SDXL, with the names that Stability's own code has for them: written down by hand.
 SGM = {

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save
 
-from sagaforge.deployments.diffusion.adapter_files import read_adapter
-from sagaforge.deployments.diffusion.adapter_keys import Layers, _sgm_names
-from sagaforge.deployments.diffusion.engine import DiffusionEngine
+from sagaforge.deployments.diffusion.adapters.files import read_adapter
+from sagaforge.deployments.diffusion.adapters.keys import Layers, _sgm_names
+from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
 from sagaforge.errors import InvalidInput, UnsupportedType
 from tests.faults.adapter_layouts import ALPHA, LAYOUTS, RANK, SGM, Tensors, changed_weight, factors, file_of
 from tests.faults.adapter_mutations import MUTATIONS
-from tests.test_diffusion_engine import ASKED, assert_same, finished, image_of, stock
-from tests.tiny_diffusion import make_pipeline
+from tests.support.tiny_diffusion import make_pipeline
+from tests.unit.deployments.diffusion.test_diffusion_engine import ASKED, assert_same, finished, image_of, stock
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

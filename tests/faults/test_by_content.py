@@ -17,25 +17,25 @@ import pytest
 from moto.server import ThreadedMotoServer
 from safetensors.torch import load, save
 
-from sagaforge.datasets.adapter_store import AdapterStore
-from sagaforge.datasets.embedder import is_name_of, load_embedder
-from sagaforge.datasets.ingest import ingest
-from sagaforge.datasets.lore_index import valid_at
-from sagaforge.datasets.packs import Document, Pack
+from sagaforge.datasets.adapters import AdapterStore
+from sagaforge.datasets.packs.pack import Document, Pack
+from sagaforge.datasets.store.tables import chunks_table
+from sagaforge.datasets.store.writer import TableWriter
 from sagaforge.datasets.styles import Styles
-from sagaforge.datasets.tables import chunks_table
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.worlds.chunk_rows import valid_at
+from sagaforge.datasets.worlds.embedder import is_name_of
+from sagaforge.datasets.worlds.ingest import ingest
 from sagaforge.deployments.diffusion.client import ImageClient
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.maker import ImageMaker
-from sagaforge.deployments.diffusion.spec import ImageSpec, Made, first_content
+from sagaforge.deployments.diffusion.engine.maker import ImageMaker
+from sagaforge.deployments.diffusion.interface import ImageSpec, Made, first_content
+from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.errors import Conflict, Unavailable
 from sagaforge.model_files import model_sha256
-from sagaforge.profiles import MODELS_DIR
+from sagaforge.profiles import MODELS_DIR, EngineLimits, ImageModel
 from sagaforge.storage import Storage, file_mark
-from tests.fakes import House
 from tests.faults.adapter_layouts import file_of
-from tests.tiny_diffusion import make_pipeline
+from tests.support.fakes import House
+from tests.support.tiny_diffusion import make_pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ONE, OTHER = file_of("kohya", seed=1), file_of("kohya", seed=2)

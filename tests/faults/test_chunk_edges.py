@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from sagaforge.datasets.chunking import CHUNK_CHARS, MAX_ROW_CHARS, MAX_UNCITABLE_CHARS, chunk_sections, cut
-from sagaforge.datasets.ingest import chunk_pack
-from sagaforge.datasets.packs import read_upload
-from sagaforge.datasets.sections import Section, document_title, split_sections
+from sagaforge.datasets.packs.pack import read_upload
+from sagaforge.datasets.worlds.chunking import CHUNK_CHARS, MAX_ROW_CHARS, MAX_UNCITABLE_CHARS, chunk_sections, cut
+from sagaforge.datasets.worlds.ingest import chunk_pack
+from sagaforge.datasets.worlds.sections import Section, document_title, split_sections
 from sagaforge.errors import InvalidInput
 
 CITABLE = re.compile(r"[^\W_]")

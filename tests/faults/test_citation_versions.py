@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from sagaforge.datasets import ingest as ingestion
-from sagaforge.datasets import upload_claim
-from sagaforge.datasets.tables import chunks_table
-from sagaforge.functions.catalog import FUNCTIONS
-from tests.http_client import check_problem
-from tests.real_library import Library, open_library
-from tests.scripted_bundle import Bundle, holodeck, serving
+from sagaforge.datasets.store.tables import chunks_table
+from sagaforge.datasets.worlds import ingest as ingestion
+from sagaforge.datasets.worlds import version_lease as upload_claim
+from sagaforge.http.routes import ROUTES
+from tests.support.http_client import check_problem
+from tests.support.real_library import Library, open_library
+from tests.support.scripted_bundle import Bundle, holodeck, serving
 
 BRASS = "The ferry bell is brass."
 IRON = "The ferry bell is iron."
@@ -325,10 +325,10 @@ async def test_an_unknown_query_parameter_is_named(client: httpx.AsyncClient, pa
 
 
 async def test_no_route_of_the_table_passes_over_a_parameter(client: httpx.AsyncClient) -> None:
-    for function in FUNCTIONS:
-        path = function.route.format(world_id="harbour", chunk_id="c", session_id="s", image_id="ab12" * 8)
-        response = await client.request(function.method, path, params={"zzz": "1"})
-        assert check_problem(response, 422, "invalid_input")["errors"][0]["field"] == "zzz", function.name
+    for route in ROUTES:
+        path = route.path.format(world_id="harbour", chunk_id="c", session_id="s", image_id="ab12" * 8)
+        response = await client.request(route.method, path, params={"zzz": "1"})
+        assert check_problem(response, 422, "invalid_input")["errors"][0]["field"] == "zzz", route.name
     assert (await client.get("/worlds/harbour")).status_code == 200, "nothing was done"
 
 

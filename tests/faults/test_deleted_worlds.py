@@ -12,16 +12,16 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from sagaforge.datasets import ingest as ingestion
-from sagaforge.datasets.tables import INSTANT, VERSION_KEY, WORLDS
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.datasets.writer import TableWriter
+from sagaforge.datasets.store.tables import INSTANT, VERSION_KEY, WORLDS
+from sagaforge.datasets.store.writer import TableWriter
+from sagaforge.datasets.worlds import ingest as ingestion
+from sagaforge.datasets.worlds.world_store import WorldStore
 from sagaforge.errors import StorageUnavailable
 from sagaforge.functions import samples
 from sagaforge.storage import Storage
-from tests.http_client import app_of, check_problem, client_of
-from tests.real_library import Library, open_library
-from tests.scripted_bundle import Bundle, Terminal, document, holodeck, serving
+from tests.support.http_client import app_of, check_problem, client_of
+from tests.support.real_library import Library, open_library
+from tests.support.scripted_bundle import Bundle, Terminal, document, holodeck, serving
 
 BRASS = "The ferry bell is brass."
 IRON = "The ferry bell is iron."

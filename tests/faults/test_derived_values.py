@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sagaforge.datasets.images import shrunk
-from sagaforge.deployments.diffusion.comfyui_messages import seconds_in_history
-from sagaforge.deployments.diffusion.config import EngineLimits
-from sagaforge.deployments.diffusion.maker import ImageMaker
-from sagaforge.deployments.diffusion.spec import ImageSpec, Made
+from sagaforge.deployments.diffusion.comfyui.messages import seconds_in_history
+from sagaforge.deployments.diffusion.engine.maker import ImageMaker
+from sagaforge.deployments.diffusion.interface import ImageSpec, Made
 from sagaforge.errors import InvalidInput
-from sagaforge.functions.image_plan import painted, plan
-from sagaforge.functions.receipts import read_receipt
+from sagaforge.functions.images.plan import painted, plan
 from sagaforge.image_schemas import MAX_SEED, MAX_SIDE, MIN_SIDE, ImageRequest, Receipt
-from sagaforge.profiles import PROFILES, get_profile
-from tests.fakes import House
-from tests.http_client import check_problem, parse_events
-from tests.test_image_functions import encoded, png
+from sagaforge.imaging.receipts import read_receipt
+from sagaforge.profiles import PROFILES, EngineLimits, get_profile
+from tests.support.fakes import House
+from tests.support.http_client import check_problem, parse_events
+from tests.unit.functions.test_image_functions import encoded, png
 
 POCKET = get_profile("pocket").image
 SIDES = st.integers(MIN_SIDE // 8, MAX_SIDE // 8).map(lambda eighth: eighth * 8)

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ValidationError
 
 from sagaforge.deployments import handles, refusals
 from sagaforge.errors import ContextOverflow, InvalidInput, NotFound, Unavailable
-from sagaforge.functions.openai_chat import ChatCompletion
+from sagaforge.functions.openai.chat import ChatCompletion
 from sagaforge.http.problems import field_path
-from tests.fakes import House
-from tests.http_client import check_problem
-from tests.test_handles import Handle, llm
+from tests.support.fakes import House
+from tests.support.http_client import check_problem
+from tests.unit.deployments.test_handles import Handle, llm
 
 ASKED = {"role": "user", "content": "Who keeps the light?"}
 CHAT = {"model": "fake", "messages": [ASKED]}

@@ -12,17 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sagaforge.errors import BadRequest, InvalidInput
-from sagaforge.functions.catalog import FUNCTIONS
 from sagaforge.http.own_site import HEADERS, Host, host_of, is_loopback_name, is_same
 from sagaforge.http.pages import PATHS
+from sagaforge.http.routes import ROUTES
 from sagaforge.settings import load_settings
-from tests.fakes import WORLD_ID
-from tests.http_client import KEY, TURN, app_of, check_problem, client_of
+from tests.support.fakes import WORLD_ID
+from tests.support.http_client import KEY, TURN, app_of, check_problem, client_of
 
 EVIL = "http://evil.example"
 ALL_PATHS = [
-    (function.method, function.route.format(world_id="w", chunk_id="c", session_id="s", image_id="i"))
-    for function in FUNCTIONS
+    (route.method, route.path.format(world_id="w", chunk_id="c", session_id="s", image_id="i")) for route in ROUTES
 ] + [("GET", path) for path in (*PATHS, "/docs", "/openapi.json", "/redoc", "/nowhere")]
 
 

@@ -12,24 +12,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagaforge.datasets.packs import Character
-from sagaforge.deployments.diffusion import prompts
-from sagaforge.deployments.diffusion.conditioning import Conditioner
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.engine import DiffusionEngine
-from sagaforge.deployments.diffusion.loading import load_pipeline
-from sagaforge.deployments.diffusion.prompts import Fragment, parse
-from sagaforge.deployments.diffusion.requests import Failed
+from sagaforge.datasets.packs.pack import Character
+from sagaforge.deployments.diffusion.engine.conditioning import Conditioner
+from sagaforge.deployments.diffusion.engine.engine import DiffusionEngine
+from sagaforge.deployments.diffusion.engine.loading import load_pipeline
+from sagaforge.deployments.diffusion.engine.requests import Failed
 from sagaforge.errors import InvalidInput
-from sagaforge.functions import illustration
-from sagaforge.functions.pocket_prompt import left_out, pocket_prompt
-from sagaforge.functions.receipts import read_receipt
-from sagaforge.profiles import get_profile
-from tests.fakes import WORLD_ID, House
-from tests.http_client import check_problem
-from tests.test_diffusion_engine import ASKED, assert_same, finished, image_of
-from tests.tiny_diffusion import make_pipeline
-from tests.turns import take
+from sagaforge.functions.images import illustration
+from sagaforge.imaging import prompts
+from sagaforge.imaging.prompts import Fragment, parse
+from sagaforge.imaging.receipts import read_receipt
+from sagaforge.pocket.captions import left_out, pocket_prompt
+from sagaforge.profiles import EngineLimits, ImageModel, get_profile
+from tests.support.fakes import WORLD_ID, House
+from tests.support.http_client import check_problem
+from tests.support.tiny_diffusion import make_pipeline
+from tests.support.turns import take
+from tests.unit.deployments.diffusion.test_diffusion_engine import ASKED, assert_same, finished, image_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DOWN, UP = 1 / 1.1, 1.1

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from sagaforge.datasets.adapter_store import AdapterStore
+from sagaforge.datasets.adapters import AdapterStore
 from sagaforge.datasets.styles import parse_style
-from sagaforge.deployments.diffusion.adapter_files import read_adapter
+from sagaforge.deployments.diffusion.adapters.files import read_adapter
 from sagaforge.errors import Conflict, InvalidInput, NotFound, UnsupportedType
 from sagaforge.image_schemas import UsedLora
 from sagaforge.storage import Storage
-from tests.fakes import House
 from tests.faults.adapter_layouts import LAYOUTS, SGM, factors
-from tests.tiny_diffusion import make_pipeline
+from tests.support.fakes import House
+from tests.support.tiny_diffusion import make_pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIPELINE: Any = make_pipeline("xl")

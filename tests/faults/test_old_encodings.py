@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sagaforge.datasets.packs import Pack, read_upload
+from sagaforge.datasets.packs.pack import Pack, read_upload
 from sagaforge.errors import InvalidInput
 from tests.faults.encoded_files import (
     ENGLISH,
@@ -22,7 +22,7 @@ from tests.faults.encoded_files import (
     unicode_path,
     zip_of,
 )
-from tests.http_client import check_problem
+from tests.support.http_client import check_problem
 
 LORE = b"# Lore\n\nThe lamp burns brown oil.\n"
 HANS_LORE = f"# 设定\n\n{'。'.join(HANS.split())}。\n".encode()

@@ -8,7 +8,7 @@ import zlib
 import pypdf
 import pytest
 
-from sagaforge.datasets.packs import UploadLimits, read_upload
+from sagaforge.datasets.packs.pack import UploadLimits, read_upload
 from sagaforge.errors import InvalidInput, TooLarge
 from tests.faults.encoded_files import (
     ENGLISH,

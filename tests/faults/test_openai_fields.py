@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fakes import House
-from tests.http_client import check_problem
+from tests.support.fakes import House
+from tests.support.http_client import check_problem
 
 
 async def generated(client: httpx.AsyncClient, **fields: Any) -> httpx.Response:

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sagaforge.deployments.diffusion import watermark
-from sagaforge.deployments.diffusion.comfyui_pictures import image_to_send
-from sagaforge.deployments.diffusion.image_bytes import read_mask, read_picture
+from sagaforge.deployments.diffusion.comfyui.pictures import image_to_send
 from sagaforge.errors import InvalidInput
-from sagaforge.functions.start_pictures import fitted, from_base64, own_size
-from tests.fakes import House
-from tests.http_client import check_problem
+from sagaforge.functions.images.start_pictures import fitted, from_base64, own_size
+from sagaforge.imaging import watermark
+from sagaforge.imaging.image_bytes import read_mask, read_picture
+from tests.support.fakes import House
+from tests.support.http_client import check_problem
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from sagaforge.functions.catalog import FUNCTIONS
 from sagaforge.image_schemas import ImageRequest, Receipt
 from sagaforge.schemas import Shape, Timestamp, TurnRequest
-from tests.fakes import WORLD_ID, House
-from tests.http_client import TURN, check_problem
-from tests.test_receipts import RECEIPT
+from tests.support.fakes import WORLD_ID, House
+from tests.support.http_client import TURN, check_problem
+from tests.unit.imaging.test_receipts import RECEIPT
 
 PICTURE = {"prompt": "a harbour", "steps": 1}
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}]}

@@ -24,8 +24,8 @@ from sagaforge.cli.main import app
 from sagaforge.cli.output import json_line
 from sagaforge.cli.picture_files import MAX_STEM_BYTES, Target, fitted
 from sagaforge.cli.screen import Screen
-from tests.scripted_bundle import Bundle, Terminal, document, holodeck, problem
-from tests.scripted_images import ScriptedImages, image_id
+from tests.support.scripted_bundle import Bundle, Terminal, document, holodeck, problem
+from tests.support.scripted_images import ScriptedImages, image_id
 
 TITLE = "Łuk\u2028燈\u202e塔\x85 \x1b[2J🏮"
 SHOWN_TITLE = r"Łuk\u2028燈\u202e塔\x85 \x1b[2J🏮"
@@ -81,7 +81,7 @@ class OddBundle(Bundle):
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[OddBundle, ScriptedImages]]:
-    from tests import loopback
+    from tests.support import loopback
 
     scripted = OddBundle()
     images = ScriptedImages(scripted.app)
@@ -409,7 +409,7 @@ def test_a_stem_fits_and_keeps_its_beginning(stem: str) -> None:
 
 
 def test_a_replay_of_a_long_name_is_written(bundle: tuple[OddBundle, ScriptedImages]) -> None:
-    from tests.scripted_images import png
+    from tests.support.scripted_images import png
 
     name = "燈" * 83 + "ab.png"
     Path(name).write_bytes(png(7))

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from sagaforge.datasets.ingest import chunk_pack
-from sagaforge.datasets.packs import Pack, read_upload
+from sagaforge.datasets.packs.pack import Pack, read_upload
 from sagaforge.datasets.styles import parse_style
+from sagaforge.datasets.worlds.ingest import chunk_pack
 from sagaforge.errors import InvalidInput, SagaForgeError
-from sagaforge.functions.receipts import read_receipt
-from sagaforge.texts import REFUSED, check_name, check_text, is_suspicious, with_plain_line_ends
-from tests.fakes import House
-from tests.http_client import TURN, check_problem
-from tests.test_receipts import RECEIPT
+from sagaforge.imaging.receipts import read_receipt
+from sagaforge.text.characters import REFUSED, check_name, check_text, is_suspicious, with_plain_line_ends
+from tests.support.fakes import House
+from tests.support.http_client import TURN, check_problem
+from tests.unit.imaging.test_receipts import RECEIPT
 
 # One of each kind: NUL, a terminal's escape, backspace, DEL, NEL, C1's CSI, an override, noncharacters, a hidden tag.
 BAD = ["\0", "\x1b", "\b", "\x7f", "\x85", "\x9b", "\u202e", "\ufdd0", "\uffff", "\U0001fffe", "\U000e0041"]

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagaforge.datasets.lore_lines import LoreLine
-from sagaforge.datasets.text import query_terms, terms
-from sagaforge.deployments.llm_client import Finished, GenerationEvent, Piece
-from sagaforge.functions.gate import LexicalGate
-from sagaforge.functions.prompt import TurnPrompt, build_messages
-from sagaforge.functions.spelling import Spelling
+from sagaforge.deployments.llm.client import Finished, GenerationEvent, Piece
+from sagaforge.deployments.retrieval.interface import LoreLine
+from sagaforge.functions.citations.gate import LexicalGate
+from sagaforge.functions.story.prompt import TurnPrompt, build_messages
+from sagaforge.functions.story.spelling import Spelling
 from sagaforge.profiles import PROFILES
 from sagaforge.schemas import Chunk, ChunkMetadata
-from sagaforge.training.pocket_llm import worldgen
-from tests.fakes import House, answer
-from tests.turns import events_of, stream, take
+from sagaforge.text.terms import query_terms, terms
+from sagaforge.training.pocket.llm import worldgen
+from tests.support.fakes import House, answer
+from tests.support.turns import events_of, stream, take
 
 ALPHABET = PROFILES["pocket"].llm.alphabet
 assert ALPHABET is not None

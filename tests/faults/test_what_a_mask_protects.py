@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sagaforge.deployments.diffusion.image_bytes import read_picture
 from sagaforge.errors import InvalidInput
-from sagaforge.functions.image_plan import Planned, plan
-from sagaforge.functions.receipts import read_receipt
-from sagaforge.functions.start_pictures import Start, fitted, put_back, read_start
+from sagaforge.functions.images.plan import Planned, plan
+from sagaforge.functions.images.start_pictures import Start, fitted, put_back, read_start
 from sagaforge.image_schemas import ImageRequest, Receipt
+from sagaforge.imaging.image_bytes import read_picture
+from sagaforge.imaging.receipts import read_receipt
 from sagaforge.profiles import get_profile
-from tests.fakes import House
 from tests.faults.test_pictures_as_made import busy, encoded, saved
+from tests.support.fakes import House
 
 POCKET = get_profile("pocket").image
 # How far the watermark moves a channel at most, and on the whole (docs/images.md says so).

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagaforge.datasets.ingest import chunk_pack
-from sagaforge.datasets.pack_text import character_sections
-from sagaforge.datasets.pack_yaml import read_yaml
-from sagaforge.datasets.packs import Pack, read_upload
+from sagaforge.datasets.packs.pack import Pack, read_upload
+from sagaforge.datasets.packs.plain_yaml import read_yaml
+from sagaforge.datasets.packs.prose import character_sections
 from sagaforge.datasets.styles import parse_style
+from sagaforge.datasets.worlds.ingest import chunk_pack
 from sagaforge.errors import InvalidInput
 
 # Null, booleans, integers, floats, dates, times and YAML 1.1's own: each is read as itself by some reader of YAML.

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagaforge.deployments.diffusion.config import EngineLimits, ImageModel
-from sagaforge.deployments.diffusion.maker import ImageMaker
-from tests.test_adapters import lora_files
-from tests.test_image_maker import SPEC, make
-from tests.tiny_diffusion import make_pipeline
+from sagaforge.deployments.diffusion.engine.maker import ImageMaker
+from sagaforge.profiles import EngineLimits, ImageModel
+from tests.support.tiny_diffusion import make_pipeline
+from tests.unit.deployments.diffusion.test_adapters import lora_files
+from tests.unit.deployments.diffusion.test_image_maker import SPEC, make
 
 
 async def painted(folder: Path, **options: Any) -> list[np.ndarray]:

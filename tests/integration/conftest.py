@@ -8,13 +8,15 @@ uses one that runs already (its address and its storage folder), for short round
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
 
-from tests.integration.bundle import Bundle, running_bundle
+from tests.support.bundle import Bundle, running_bundle
+from tests.support.paths import DATA
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +25,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
         url, storage = running.split()
         yield Bundle(url, Path(storage))
         return
-    with running_bundle(tmp_path_factory.mktemp("bundle") / "storage") as started:
+    storage = tmp_path_factory.mktemp("bundle") / "storage"
+    # As an operator updates: on what an older release has written (test_old_storage.py).
+    shutil.unpack_archive(DATA / "storage_of_issue_12.tar.gz", storage, filter="data")
+    with running_bundle(storage) as started:
         yield started
 
 

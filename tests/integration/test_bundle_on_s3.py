@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.integration.bundle import TURN, Bundle, deployed_bundle, running_bundle
+from tests.support.bundle import TURN, Bundle, deployed_bundle, running_bundle
 
 KEY = "a-key-of-the-tests-own"
 LORE = b"# Mill End\n\n## The miller\n\nOda Fenn has run the mill at Mill End for thirty years.\n"

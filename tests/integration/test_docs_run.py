@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_commands import PAGES, Block, blocks
-from tests.integration.bundle import Bundle
+from tests.support.bundle import Bundle
+from tests.support.doc_commands import PAGES, Block, blocks
 
 BLOCK_TIMEOUT_S = 240
 TO_RUN = [block for block in blocks() if block.needs_bundle or block.is_interactive]

@@ -12,7 +12,7 @@ import lancedb
 import pytest
 import ray
 
-from tests.integration.bundle import TURN, Bundle
+from tests.support.bundle import TURN, Bundle
 
 NUM_KEYS = 100
 CLIENTS_PER_KEY = 4

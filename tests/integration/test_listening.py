@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 
 from sagaforge.launch import HAPROXY_PORTS
-from tests.integration.bundle import Bundle
+from tests.support.bundle import Bundle
 
 # Ray binds these to every interface, whatever it is told: HAProxy's statistics, and of each replica its gRPC server.
 HAPROXY = HAPROXY_PORTS[:2]

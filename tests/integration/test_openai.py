@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.integration.bundle import Bundle
+from tests.support.bundle import Bundle
 
 ASKED = [{"role": "user", "content": "Who keeps the light?"}]
 INTERNALS = ("vllm", "xgrammar", "pydantic", "parameter=", "Traceback", "ChatCompletion", ".py", ".cc", "llm-")

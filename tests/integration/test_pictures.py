@@ -19,8 +19,8 @@ from PIL import Image
 from ray import serve
 from safetensors.numpy import save
 
-from sagaforge.functions.receipts import read_receipt
-from tests.integration.bundle import Bundle
+from sagaforge.imaging.receipts import read_receipt
+from tests.support.bundle import Bundle
 
 WAKING_S = 120
 PROMPT = {"prompt": "a girl with silver hair in a red cloak, a harbour at night", "style_preset": "anime_style"}

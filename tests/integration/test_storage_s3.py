@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn, derive_turn_id
-from sagaforge.datasets.writer import Fenced, TableWriter
+from sagaforge.datasets.store.writer import Fenced, TableWriter
 from sagaforge.errors import NotFound, StorageUnavailable
 from sagaforge.storage import Storage
 

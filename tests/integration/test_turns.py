@@ -9,7 +9,7 @@ import pytest
 from ray import serve
 
 from sagaforge.schemas import Turn
-from tests.integration.bundle import TURN, Bundle, events_of
+from tests.support.bundle import TURN, Bundle, events_of
 
 
 def test_both_sample_worlds_are_there_when_it_is_ready(bundle: Bundle) -> None:

@@ -18,12 +18,12 @@ import httpx
 import psutil
 import pytest
 
-from sagaforge.datasets.worlds import WorldStore
-from sagaforge.datasets.writer import get_writer
-from sagaforge.deployments.ingestion import MAX_WORKERS, WarmIngestion
+from sagaforge.datasets.store.writer import get_writer
+from sagaforge.datasets.worlds.world_store import WorldStore
+from sagaforge.deployments.ingestion.pool import MAX_WORKERS, WarmIngestion
 from sagaforge.errors import DeadlineExceeded, InvalidInput, NotFound, TooLarge, Unavailable
 from sagaforge.storage import Storage
-from tests.integration.bundle import Bundle
+from tests.support.bundle import Bundle
 
 CHARACTERS = """
 characters:

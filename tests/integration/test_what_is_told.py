@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.integration.bundle import Bundle
+from tests.support.bundle import Bundle
 
 WORLD = "unseen_characters"
 LINES = {

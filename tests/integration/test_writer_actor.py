@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sagaforge.datasets.sessions import SessionStore, StoredTurn, derive_turn_id
-from sagaforge.datasets.writer import NAMESPACE, actor_name, get_writer
+from sagaforge.datasets.store.writer import NAMESPACE, actor_name, get_writer
 from sagaforge.errors import InvalidInput
 from sagaforge.storage import Storage
 

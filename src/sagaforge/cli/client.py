@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from time import sleep
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, get_args
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from sagaforge.cli.failures import CliError, from_problem
 from sagaforge.cli.seam import Model, checked, json_object, parsed, seam
+from sagaforge.events import ReadEvent, TurnEvent, names_of
 from sagaforge.image_schemas import IllustratedTurn
 from sagaforge.schemas import (
     Chunk,
@@ -30,17 +31,14 @@ from sagaforge.schemas import (
     Health,
     RetrieveRequest,
     RetrieveResponse,
-    StreamEvent,
     Turn,
-    TurnEvent,
     TurnRequest,
     UploadResponse,
     WorldDetail,
     WorldList,
 )
 
-Event = TypeVar("Event", bound=StreamEvent)
-
+TURN_EVENTS = names_of(TurnEvent)
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 TURN_TIMEOUT_S = 330.0  # of silence; beyond the bundle's own deadline (300 s), so that its 504 is what is heard
@@ -165,7 +163,7 @@ class Client:
                 )
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def stream_turn(self, request: TurnRequest, key: str) -> Generator[TurnEvent, None, None]:
+    def stream_turn(self, request: TurnRequest, key: str) -> Generator[ReadEvent, None, None]:
         """The events of a turn up to `turn`, or to what becomes of its picture if one is asked for.
 
         Sent again after a loss, it starts over: a `restart` says so. A turn that was told whole by then comes again as
@@ -178,18 +176,24 @@ class Client:
         for resend in self._attempts():
             with resend:
                 if not is_first:
-                    yield TurnEvent(event="restart", data={})
+                    yield ReadEvent(event="restart", data={})
                 is_first = False
-                yield from self._stream_once(TurnEvent, "/llm/turn", body, key, last=last, silence_s=silence_s)
+                yield from self._stream_once(TURN_EVENTS, "/llm/turn", body, key, last=last, silence_s=silence_s)
                 return
 
     # --- what turns and pictures share ------------------------------------------------------------------------------
 
     def _stream_once(
-        self, kind: type[Event], path: str, body: dict[str, Any], key: str, *, last: tuple[str, ...], silence_s: float
-    ) -> Iterator[Event]:
+        self,
+        known: tuple[str, ...],
+        path: str,
+        body: dict[str, Any],
+        key: str,
+        *,
+        last: tuple[str, ...],
+        silence_s: float,
+    ) -> Iterator[ReadEvent]:
         """The events of one request up to one named in `last`; a stream that ends before it is a lost connection."""
-        known = get_args(kind.model_fields["event"].annotation)
         headers = {"Idempotency-Key": key, "Accept": "text/event-stream"}
         timeout = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
         with (
@@ -202,7 +206,7 @@ class Client:
             for message in EventSource(response).iter_sse():
                 if message.event not in known:  # a newer bundle's, or a keep-alive
                     continue
-                event = parsed(kind, json.dumps({"event": message.event, "data": json.loads(message.data)}))
+                event = parsed(ReadEvent, json.dumps({"event": message.event, "data": json.loads(message.data)}))
                 if event.event == "error":
                     raise from_problem(event.data)
                 yield event

@@ -13,27 +13,29 @@ import httpx
 
 from sagaforge.cli.client import CONNECT_TIMEOUT_S, PAINT_TIMEOUT_S, Client, request_body
 from sagaforge.cli.seam import checked, seam
+from sagaforge.events import PaintingEvent, ReadEvent, names_of
 from sagaforge.image_schemas import (
     GeneratedImage,
     ImageDetail,
     ImageList,
     ImageListRequest,
     ImageRequest,
-    ImageStreamEvent,
     Receipt,
     ReplayAnswer,
     StyleList,
 )
 
+PAINTING_EVENTS = names_of(PaintingEvent)
+
 
 class ImageClient(Client):
-    def stream_images(self, request: ImageRequest, key: str) -> Generator[ImageStreamEvent, None, None]:
+    def stream_images(self, request: ImageRequest, key: str) -> Generator[ReadEvent, None, None]:
         """The events of a request up to `done`. Sent again after a loss, it begins anew with `started`."""
         body = request_body(request.model_copy(update={"stream": True}))
         for resend in self._attempts():
             with resend:
                 yield from self._stream_once(
-                    ImageStreamEvent, "/t2i/generate", body, key, last=("done",), silence_s=PAINT_TIMEOUT_S
+                    PAINTING_EVENTS, "/t2i/generate", body, key, last=("done",), silence_s=PAINT_TIMEOUT_S
                 )
                 return
 

@@ -19,8 +19,8 @@ from sagaforge.cli.terminal import clean
 from sagaforge.schemas import Sentence, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from sagaforge.training.scoring.judge import Played, Verdict
-    from sagaforge.training.scoring.worlds import Case
+    from sagaforge.evaluation.judge import Played, Verdict
+    from sagaforge.evaluation.worlds import Case
 
 app = typer.Typer(no_args_is_help=True, help="Score the models.")
 
@@ -39,7 +39,7 @@ class _Scored:
         self.chunk = client.chunk
 
     def play_turn(self, request: TurnRequest, key: str) -> Played:
-        from sagaforge.training.scoring.judge import Played
+        from sagaforge.evaluation.judge import Played
 
         attempts: list[list[Sentence]] = [[]]
         try:
@@ -74,7 +74,7 @@ def score(
         client = closing.enter_context(Client.from_environment(url))
         try:
             # Not at the top: the generator reads dictionaries, which every other command can do without.
-            from sagaforge.training.scoring import play, worlds
+            from sagaforge.evaluation import play, worlds
 
             made = [worlds.make_world(seed, code, cases) for code in language or Language for seed in range(seeds)]
         except ModuleNotFoundError as exc:

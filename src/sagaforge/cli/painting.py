@@ -18,7 +18,8 @@ from sagaforge.cli.image_client import ImageClient
 from sagaforge.cli.output import Output
 from sagaforge.cli.picture_files import decoded, read_file
 from sagaforge.cli.seam import parsed
-from sagaforge.image_schemas import MAX_IMAGE_BYTES, ImageAnswer, ImageRequest, ImageStreamEvent
+from sagaforge.events import ReadEvent
+from sagaforge.image_schemas import MAX_IMAGE_BYTES, ImageAnswer, ImageRequest
 
 # What the request calls otherwise than the command line.
 OPTIONS = {
@@ -107,7 +108,7 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def show(self, event: ImageStreamEvent) -> None:
+    def show(self, event: ReadEvent) -> None:
         data = event.data
         match event.event:
             case "started":

@@ -85,7 +85,7 @@ def _too_many_pixels(what: str, size: str) -> CliError:
 
 def receipt_of(body: bytes, path: Path) -> Receipt:
     """Raises `CliError` for a picture without a receipt of ours, or with a damaged one."""
-    from sagaforge.functions.receipts import read_receipt
+    from sagaforge.imaging.receipts import read_receipt
 
     try:
         return read_receipt(body)
@@ -101,7 +101,7 @@ def receipt_of(body: bytes, path: Path) -> Receipt:
 def watermark_of(image: Image.Image) -> str | None:
     """The number that is hidden in a picture, as receipts write it."""
     try:
-        from sagaforge.deployments.diffusion.watermark import read_mark
+        from sagaforge.imaging.watermark import read_mark
     except ImportError as error:
         raise CliError(
             f"reading watermarks needs a package that is not installed: {error}",

@@ -19,8 +19,9 @@ from sagaforge.cli.picture_files import decoded
 from sagaforge.cli.screen import Page, Screen, locked_by
 from sagaforge.cli.seam import parsed
 from sagaforge.cli.terminal import encoding_of, is_text
+from sagaforge.events import ReadEvent
 from sagaforge.image_schemas import GeneratedImage, IllustratedTurn
-from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnEvent, TurnRequest, WorldDetail
+from sagaforge.schemas import Chunk, Dialogue, Sentence, Turn, TurnRequest, WorldDetail
 
 WAKING = "waking the painter …"  # it sleeps when nobody paints
 
@@ -232,7 +233,7 @@ class Game:
             lore = [{"number": number, **chunk.model_dump(mode="json")} for number, chunk in cited if chunk]
             self.output.result({"message": request.message, **turn.model_dump(mode="json"), "lore": lore})
 
-    def _told(self, events: Generator[TurnEvent, None, None], page: Page) -> IllustratedTurn:
+    def _told(self, events: Generator[ReadEvent, None, None], page: Page) -> IllustratedTurn:
         """The turn, told as it comes."""
         for event in events:
             match event.event:
@@ -263,7 +264,7 @@ class Game:
         self.screen.arrive(self.world, turn.game_state)
         self.screen.choices(turn.choices)
 
-    def _painted(self, events: Generator[TurnEvent, None, None], now: Callable[[str], None]) -> dict[str, Any]:
+    def _painted(self, events: Generator[ReadEvent, None, None], now: Callable[[str], None]) -> dict[str, Any]:
         """What the rest of a stream adds to its turn: `image`, or `image_problem`.
 
         After a lost connection the turn itself is in there once more, and passed over.

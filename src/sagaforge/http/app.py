@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import time
@@ -18,19 +17,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from sagaforge import __version__
-from sagaforge.errors import DeadlineExceeded, InvalidInput, SagaForgeError, Unavailable
-from sagaforge.functions.catalog import FUNCTIONS, CallContext, Function, Services
-from sagaforge.functions.lore import UploadedFile
+from sagaforge.errors import InvalidInput, SagaForgeError, Unavailable
+from sagaforge.functions.catalog import Function, Services
+from sagaforge.functions.context import CallContext, UploadedFile
+from sagaforge.functions.execute import execute, execute_stream
+from sagaforge.functions.files import ServedFile
 from sagaforge.http.files import file_response
 from sagaforge.http.middleware import OPEN_PATHS, ApiKey, BodyLimit, ErrorBoundary, RequestIds
 from sagaforge.http.own_site import OwnSite, ResponseHeaders
 from sagaforge.http.pages import add_pages
 from sagaforge.http.problems import MEDIA_TYPE, handle_error, openai_error, problem_of
+from sagaforge.http.routes import ROUTES, Route
 from sagaforge.http.sse import HEADERS, event_stream
 from sagaforge.http.strict import StrictRoute, file_name
 from sagaforge.schemas import Health, Problem, Shape
 from sagaforge.settings import Settings
-from sagaforge.texts import check_name, check_text
+from sagaforge.text.characters import check_name, check_text
 
 T = TypeVar("T")
 IdempotencyKey = Annotated[
@@ -77,7 +79,7 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
             Middleware(
                 BodyLimit,
                 default=settings.body_max_bytes,
-                limits={f.route: f.body_limit(settings) for f in FUNCTIONS if f.body_limit is not None},
+                limits={r.path: r.body_limit(settings) for r in ROUTES if r.body_limit is not None},
             ),
         ],
         exception_handlers={
@@ -90,15 +92,15 @@ def build_http_app(settings: Settings, services: Services, readiness: Readiness)
     _add_probes(app, readiness)
     add_pages(app)
     app.router.route_class = StrictRoute
-    for function in FUNCTIONS:
+    for route in ROUTES:
         app.add_api_route(
-            function.route,
-            _endpoint(function, settings, services),
-            methods=[function.method],
-            name=function.name,
-            operation_id=function.name,
+            route.path,
+            _endpoint(route, services),
+            methods=[route.method],
+            name=route.name,
+            operation_id=route.name,
             response_model=None,
-            responses={200: _success(function), **ERRORS},
+            responses={200: _success(route.function), **ERRORS},
         )
     return app
 
@@ -128,27 +130,21 @@ def _success(function: Function) -> dict[str, Any]:
     return success
 
 
-def _endpoint(function: Function, settings: Settings, services: Services) -> Callable[..., Awaitable[Response]]:
+def _endpoint(route: Route, services: Services) -> Callable[..., Awaitable[Response]]:
     """The FastAPI endpoint of one row, in the form that its request needs."""
-    deadline_s = function.deadline_s(settings)
+    function = route.function
     shape: Any = function.request
 
     async def answer(http: Request, request: BaseModel | None, context: CallContext) -> Response:
-        if function.stream is not None and getattr(request, "stream", False):
-            events = _within(deadline_s, function.stream(request, services, context))
-            return await event_stream(events, context.request_id)
-        if function.file is not None:
-            async with asyncio.timeout(deadline_s):
-                return await file_response(http, await function.file(request, services, context))
-        if function.relay is not None:
-            parts = _within(deadline_s, function.relay(request, services, context))
-            return await _relay(parts, context.request_id, is_stream=getattr(request, "stream", False))
-        assert function.call is not None
-        try:
-            async with asyncio.timeout(deadline_s):
-                result = await function.call(request, services, context)
-        except TimeoutError as exc:
-            raise _too_late(deadline_s) from exc
+        is_stream = getattr(request, "stream", False)
+        if function.relay is not None or (function.stream is not None and is_stream):
+            parts = execute_stream(function, request, services=services, context=context)
+            if function.relay is not None:
+                return await _relay(parts, context.request_id, is_stream=is_stream)
+            return await event_stream(parts, context.request_id)
+        result = await execute(function, request, services=services, context=context)
+        if isinstance(result, ServedFile):
+            return await file_response(http, result)
         headers = {"Server-Timing": _server_timing(http, context)}
         return Response(result.model_dump_json(by_alias=True), headers=headers, media_type="application/json")
 
@@ -159,14 +155,14 @@ def _endpoint(function: Function, settings: Settings, services: Services) -> Cal
 
         return without_request
 
-    if function.method != "POST":
+    if route.method != "POST":
 
         async def with_parameters(http: Request, request: Annotated[Any, Depends(shape)]) -> Response:
             return await answer(http, request, _context(http))
 
         return _annotated(with_parameters, request=Annotated[shape, Depends()])
 
-    if function.cost == "ingest":
+    if route.has_file:
 
         async def with_file(
             http: Request, request: Any, file: Annotated[UploadFile, File(description="zip, txt, md or pdf")]
@@ -225,29 +221,11 @@ def _check_fields(given: list[tuple[str, Any]], known: set[str]) -> None:
 
 def _context(http: Request, idempotency_key: str | None = None) -> CallContext:
     return CallContext(
-        request_id=http.scope["request_id"], base_url=str(http.base_url), idempotency_key=idempotency_key
+        request_id=http.scope["request_id"],
+        caller=http.scope["caller"],
+        base_url=str(http.base_url),
+        idempotency_key=idempotency_key,
     )
-
-
-async def _within(deadline_s: float, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """`items`, all of them before the deadline; closing this closes them."""
-    end = asyncio.get_running_loop().time() + deadline_s
-    try:
-        while True:
-            # One timeout a step: the first item is awaited in another task than the rest, and a timeout belongs to one.
-            async with asyncio.timeout_at(end):
-                item = await anext(items)
-            yield item
-    except StopAsyncIteration:
-        return
-    except TimeoutError as exc:
-        raise _too_late(deadline_s) from exc
-    finally:
-        await items.aclose()
-
-
-def _too_late(deadline_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"It took longer than {deadline_s:.0f} s and was stopped; try again, or ask for less.")
 
 
 async def _relay(parts: AsyncGenerator[str, None], request_id: str, *, is_stream: bool) -> Response:

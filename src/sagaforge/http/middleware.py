@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sagaforge.errors import Forbidden, SagaForgeError, TooLarge, Unauthorized
+from sagaforge.functions.context import LOCAL
 from sagaforge.http.pages import PATHS as PAGE_PATHS
 from sagaforge.http.problems import problem_response
 
@@ -68,8 +69,8 @@ class ErrorBoundary:
 class ApiKey:
     """Let a request in that carries the key; without a configured key, only one that comes from this machine.
 
-    The key travels as `Authorization: Bearer <key>` or `X-API-Key: <key>`. The gallery page needs none: a browser
-    that opens a page can't send one; the page asks for it.
+    Who calls is resolved here, once: `scope["caller"]`. The key travels as `Authorization: Bearer <key>` or
+    `X-API-Key: <key>`. The gallery page needs none: a browser that opens a page can't send one; the page asks for it.
     """
 
     def __init__(self, app: ASGIApp, *, key: str | None) -> None:
@@ -79,6 +80,7 @@ class ApiKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
             self._check(scope)
+            scope["caller"] = LOCAL
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:

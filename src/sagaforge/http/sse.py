@@ -6,13 +6,12 @@ the stream with an `error` event whose data is a problem document.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 
 from starlette.responses import StreamingResponse
 
+from sagaforge.events import ErrorEvent, StreamEvent
 from sagaforge.http.problems import problem_of
-from sagaforge.schemas import StreamEvent
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -27,8 +26,7 @@ async def event_stream(events: AsyncGenerator[StreamEvent, None], request_id: st
             async for event in events:
                 yield _encode(event)
         except Exception as error:
-            problem = problem_of(error, request_id).model_dump(exclude_none=True)
-            yield _encode(StreamEvent(event="error", data=problem))
+            yield _encode(ErrorEvent(data=problem_of(error, request_id)))
         finally:
             # A reader that hangs up leaves here; closing the iterator cancels the work behind it.
             await events.aclose()
@@ -37,4 +35,5 @@ async def event_stream(events: AsyncGenerator[StreamEvent, None], request_id: st
 
 
 def _encode(event: StreamEvent) -> bytes:
-    return f"event: {event.event}\ndata: {json.dumps(event.data, ensure_ascii=False)}\n\n".encode()
+    data = event.data.model_dump_json(by_alias=True, exclude_none=event.event == "error")
+    return f"event: {event.event}\ndata: {data}\n\n".encode()

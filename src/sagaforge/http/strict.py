@@ -3,8 +3,9 @@
 A query holds the parameters of its route, each once: another one would be passed over in silence.
 
 JSON (RFC 8259) must be UTF-8, without NaN or Infinity, without a key that stands twice, and not nested deeper than
-anything real; a form must be closed by its last boundary, or its end is missing. Texts are those of `sagaforge.texts`,
-in the path and the query too. What is read here reaches an engine or a table, some of it unchecked by a shape.
+anything real; a form must be closed by its last boundary, or its end is missing. Texts are those of
+`sagaforge.text.characters`, in the path and the query too. What is read here reaches an engine or a table, some of it
+unchecked by a shape.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastapi.routing import APIRoute
 from python_multipart.multipart import parse_options_header
 
 from sagaforge.errors import BadRequest
-from sagaforge.texts import check_name, check_text, check_texts, is_suspicious
+from sagaforge.text.characters import check_name, check_text, check_texts, is_suspicious
 
 MAX_DEPTH = 100  # a JSON schema for structured output reaches about 20
 MAX_PARAMETERS = 100  # looked at; no route has a tenth of them

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ray import serve
 
 from sagaforge.deployments.embedding.embedder import load_embedder
+from sagaforge.deployments.loopback import listen_on_loopback
 from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.deployments.retrieval.interface import RetrievedLore
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
@@ -27,6 +28,7 @@ class Retrieval:
     def __init__(
         self, storage: Storage, embedder: str, reranker: str | None, line_matcher: Callable[[], LineMatcher]
     ) -> None:
+        listen_on_loopback()
         loaded = load_reranker(reranker) if reranker is not None else None
         vectors = load_embedder(embedder)
         self._index = LoreIndex(storage, vectors, reranker=loaded)

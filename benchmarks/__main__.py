@@ -21,6 +21,7 @@ NAMES = (
     "bench_ingest",
     "bench_writer",
     "bench_gate",
+    "bench_lines",
     "bench_retrieval",
     "bench_diffusion",
     "bench_step_cache",

@@ -28,6 +28,7 @@ from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.deployments.retrieval.lore_lines import MATCH_WEIGHT, LineSelector
 from sagaforge.evaluation.worlds import make_world
+from sagaforge.pocket.line_matcher import load_line_matcher
 from sagaforge.profiles import PROFILES
 from sagaforge.storage import Storage
 
@@ -88,7 +89,10 @@ async def places(questions: Questions, match_weight: float) -> list[tuple[int | 
         writer = TableWriter(storage, "library")
         await ingest(questions.pack, "asked", None, False, storage=storage, writer=writer, embedder=embedder)
         await writer.close()
-        index, selector = LoreIndex(storage, embedder), LineSelector(embedder, match_weight=match_weight)
+        index, selector = (
+            LoreIndex(storage, embedder),
+            LineSelector(embedder, load_line_matcher(), match_weight=match_weight),
+        )
         found: list[tuple[int | None, float]] = []
         for each in questions.asked:
             chunks = await index.search("asked", 1, each.question, top_k=profile.retrieve_top_k, rerank=True)

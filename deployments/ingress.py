@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from sagaforge.deployments.loopback import listen_on_loopback
 from sagaforge.functions.samples import load_samples
 from sagaforge.http.app import build_http_app
 from sagaforge.profiles import Profile
@@ -42,6 +43,7 @@ class Ingress:
         retrieval: DeploymentHandle,
         diffusion: DeploymentHandle,
     ) -> None:
+        listen_on_loopback()
         logging.getLogger("sagaforge").setLevel(settings.log_level)
         self._settings = settings
         self._services = build_services(settings, profile, storage, llm=llm, retrieval=retrieval, diffusion=diffusion)

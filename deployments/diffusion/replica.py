@@ -15,6 +15,7 @@ from ray import serve
 from sagaforge.datasets.adapters import AdapterStore
 from sagaforge.deployments import handles
 from sagaforge.deployments.diffusion.interface import ImageEvent, ImageSpec, first_content
+from sagaforge.deployments.loopback import listen_on_loopback
 from sagaforge.profiles import MAX_RESIDENT, EngineLimits, ImageModel
 from sagaforge.storage import Storage
 
@@ -24,6 +25,7 @@ class Diffusion:
     """One replica."""
 
     def __init__(self, model: ImageModel, limits: EngineLimits, storage: Storage) -> None:
+        listen_on_loopback()
         import torch
 
         from sagaforge.deployments.diffusion.engine.maker import ImageMaker

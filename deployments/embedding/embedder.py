@@ -14,7 +14,7 @@ import numpy as np
 
 from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.errors import Unavailable
-from sagaforge.model_files import model_sha256
+from sagaforge.model_files import MODELS_DIR, model_sha256
 from sagaforge.text.terms import HAN_CHARACTER
 
 # An English vocabulary holds a few hundred Han characters (MiniLM's has 390), one that reads Chinese holds thousands.
@@ -103,8 +103,6 @@ def load_embedder(name_or_path: str | Path) -> Embedder:
     """Load by folder or by name on the hub. Raises `Unavailable` that says which model is missing and what to do."""
     path = Path(name_or_path)
     if str(name_or_path) == POCKET_NAME and not path.is_dir():
-        from sagaforge.profiles import MODELS_DIR
-
         path = MODELS_DIR / POCKET_NAME
     try:
         if _is_static(path):

@@ -20,6 +20,7 @@ from ray.serve.llm.deployment import LLMServer
 from sagaforge.deployments import handles, refusals
 from sagaforge.deployments.llm.cpu_engine import CPUEngine
 from sagaforge.deployments.llm.engine_options import engine_options
+from sagaforge.deployments.loopback import listen_on_loopback
 from sagaforge.profiles import LLMProfile
 
 # Messages need not be gathered for a while (50 ms unless told otherwise), which would hold the last one back.
@@ -41,6 +42,7 @@ class LLM(LLMServer):
         return CPUEngine if is_on_cpu else super()._get_default_engine_class()
 
     async def _start_engine(self) -> None:
+        listen_on_loopback()
         # Ray's own version also starts a telemetry actor, which costs 400 MB and has nobody to report to here.
         await self.engine.start()
         logging.getLogger("vllm.entrypoints.openai.chat_completion.serving").addFilter(_is_not_the_callers)

@@ -21,8 +21,8 @@ from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.deployments.retrieval.confidence import confidence, related, shares_nothing
 from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.deployments.retrieval.rerank import Candidate, WordReranker
-from sagaforge.pocket.line_matcher import load_line_matcher
 from sagaforge.schemas import Chunk
+from sagaforge.strategies import LineMatcher, NoLineMatcher
 from sagaforge.text.terms import HAN_CHARACTER, query_terms, split_sentences, terms
 
 # A sentence below this says too little alone ("He never did."); a Chinese character says about as much as 2.5 letters.
@@ -61,10 +61,12 @@ class _Candidate:
 class LineSelector:
     """Selects lines; keeps the vectors of the sentences it has seen. For one event loop."""
 
-    def __init__(self, embedder: Embedder, *, match_weight: float = MATCH_WEIGHT) -> None:
+    def __init__(
+        self, embedder: Embedder, matcher: LineMatcher | None = None, *, match_weight: float = MATCH_WEIGHT
+    ) -> None:
         self._embedder = embedder
         self._words = WordReranker(embedder)
-        self._matcher = load_line_matcher()
+        self._matcher = matcher or NoLineMatcher()
         self._match_weight = match_weight
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
 

@@ -15,7 +15,6 @@ from sagaforge.functions.story.opening import Opening
 from sagaforge.functions.story.partial_json import DEFAULT_CHOICES
 from sagaforge.functions.story.prompt import PastTurn, TurnPrompt
 from sagaforge.functions.story.rules import WorldFacts, apply_changes, choice_is_open, same_name
-from sagaforge.pocket.mending import is_lost, without_stutter
 from sagaforge.schemas import (
     Choice,
     Chunk,
@@ -195,7 +194,7 @@ def assemble(
 def told_dialogue(dialogue: ModelDialogue, facts: WorldFacts) -> Dialogue:
     """A line of dialogue as players get it; somebody of the world has the name that the world spells."""
     speaker = next((name for name in facts.characters.values() if same_name(name) == same_name(dialogue.speaker)), None)
-    return Dialogue(speaker=speaker or dialogue.speaker, text=without_stutter(dialogue.text), emotion=dialogue.emotion)
+    return Dialogue(speaker=speaker or dialogue.speaker, text=dialogue.text, emotion=dialogue.emotion)
 
 
 def nothing_told(language: str) -> Sentence:
@@ -229,8 +228,7 @@ def _choices(answer: ModelTurn, state: GameState, facts: WorldFacts, language: s
     """
     distinct: dict[str, tuple[str, ModelChoice]] = {}
     for choice in answer.choices:
-        if (text := without_stutter(choice.text)) and not is_lost(text):
-            distinct.setdefault(_offer(text), (text, choice))
+        distinct.setdefault(_offer(choice.text), (choice.text, choice))
     offered = [(text, c.conditions, c.consequences) for text, c in distinct.values()]
     if lead:
         ask = LEADS.get(language, LEADS["en"]).format(lead)

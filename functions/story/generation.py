@@ -18,7 +18,7 @@ from sagaforge.functions.story.partial_json import TurnReader
 from sagaforge.functions.story.prompt import TurnPrompt, build_messages
 from sagaforge.functions.story.rules import WorldFacts
 from sagaforge.functions.story.spelling import Spelling
-from sagaforge.pocket.mending import not_cut_short, without_label, without_stutter
+from sagaforge.profiles import Profile
 from sagaforge.schemas import ModelDialogue, ModelSentence, ModelTurn, Sentence, TurnRequest
 
 T = TypeVar("T")
@@ -66,14 +66,15 @@ class Generation:
         prompt: TurnPrompt,
         llm: LanguageModel,
         checker: CitationChecker,
-        alphabet: str | None,
+        profile: Profile,
         facts: WorldFacts,
         clock: Clock,
     ) -> None:
         self._prompt = prompt
         self._llm = llm
         self._checker = checker
-        self._alphabet = alphabet
+        self._profile = profile
+        self._mending = profile.mending
         self._facts = facts
         self._clock = clock
         self._begin_anew()
@@ -81,7 +82,18 @@ class Generation:
     def result(self) -> assembly.Generated:
         """What was generated; raises `ModelAnswerInvalid` when nothing of it can be shown."""
         answer = self._spelling.answer(self._reader.finish())
-        return assembly.Generated(answer, self._sentences, self._prompt.lore)
+        mended = {
+            "dialogues": [self._mended(dialogue) for dialogue in answer.dialogues],
+            "choices": [
+                choice.model_copy(update={"text": text})
+                for choice in answer.choices
+                if (text := self._mending.choice(choice.text))
+            ],
+        }
+        return assembly.Generated(answer.model_copy(update=mended), self._sentences, self._prompt.lore)
+
+    def _mended(self, dialogue: ModelDialogue) -> ModelDialogue:
+        return dialogue.model_copy(update={"text": self._mending.words(dialogue.text)})
 
     async def events(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         prompt: TurnPrompt | None = self._prompt
@@ -112,6 +124,8 @@ class Generation:
     def _to_write_again(self) -> TurnPrompt | None:
         """The prompt of a second attempt, without sampling, for a turn in which a small model has lost its way: nothing
         to show, or marks of which none holds. In the second case it gets only the lines that it had pointed to."""
+        if not self._profile.writes_again:
+            return None
         if not self._sentences:
             return self._prompt
         if not self._claimed or any(sentence.citations for sentence in self._sentences):
@@ -120,14 +134,14 @@ class Generation:
 
     def _begin_anew(self) -> None:
         self._reader = TurnReader(self._prompt.language)
-        self._spelling = Spelling(self._prompt, self._alphabet)
+        self._spelling = Spelling(self._prompt, self._profile.llm.alphabet)
         self._sentences: list[Sentence] = []  # as the gate left them
         self._claimed: set[int] = set()  # the lines that they were marked with
         self._has_dropped = False
 
     async def _attempt(self, request: TurnRequest, temperature: float) -> AsyncGenerator[TurnEvent, None]:
         payload = {
-            "messages": build_messages(self._spelling.prompt),
+            "messages": build_messages(self._spelling.prompt, self._profile.prompt_limits),
             "max_tokens": min(request.max_tokens + CLOSING_TOKENS, self._llm.max_model_len // 2),
             "temperature": temperature,
             "response_format": RESPONSE_FORMAT,
@@ -151,7 +165,7 @@ class Generation:
         """The event of what the model wrote; None where it is broken and nothing can stand for it."""
         if isinstance(element, ModelDialogue):
             dialogue = self._spelling.dialogue(element)
-            told = assembly.told_dialogue(dialogue, self._facts) if dialogue else None
+            told = assembly.told_dialogue(self._mended(dialogue), self._facts) if dialogue else None
             return DialogueEvent(data=told) if told else None
         started = time.perf_counter()
         sentence = self._sentence(element)
@@ -172,8 +186,7 @@ class Generation:
         if written is None:
             text, verdict = "", Verdict([], "invented")
         else:
-            text = without_label(without_stutter(written), {line.section for line in lore})
-            text = not_cut_short(text, (line.text for line in lore))
+            text = self._mending.sentence(written, {line.section for line in lore}, (line.text for line in lore))
             verdict = self._checker.check(text, element.lore, lore)
         for line in (lore[number - 1] for number in verdict.citations or marks):
             if written is None or self._spelling.lacks(line.text):

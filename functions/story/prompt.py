@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from sagaforge.deployments.retrieval.interface import LoreLine
+from sagaforge.profiles import PromptLimits
 
 SYSTEM = """You narrate the story world "{title}". {persona}Write in {language}.
 Answer in JSON. Each item of "narration" is one sentence: "lore" lists the numbers of the lore lines that it rests on, \
@@ -20,9 +21,7 @@ changes to the state."""
 
 LANGUAGES = {"en": "English", "zh-Hant": "Traditional Chinese", "zh-Hans": "Simplified Chinese"}
 
-MAX_MESSAGE_CHARS = 600
 MAX_HISTORY_TURNS = 2
-MAX_HISTORY_CHARS = 160
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,11 @@ def as_data(text: str, max_chars: int) -> str:
     return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"
 
 
-def build_messages(prompt: TurnPrompt) -> list[dict[str, str]]:
+def build_messages(prompt: TurnPrompt, limits: PromptLimits) -> list[dict[str, str]]:
     """Chat messages (system, user) for one turn."""
     persona = ""
     if prompt.character:
-        about = as_data(prompt.persona, 200)
+        about = as_data(prompt.persona, limits.persona)
         persona = f"The player talks with {as_data(prompt.character, 60)}{': ' + about if about else ''} "
         if not persona.rstrip().endswith((".", "。")):
             persona = persona.rstrip() + ". "
@@ -74,13 +73,13 @@ def build_messages(prompt: TurnPrompt) -> list[dict[str, str]]:
         persona=persona,
         language=LANGUAGES.get(prompt.language, prompt.language),
     )
-    return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(_user_lines(prompt))}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(_user_lines(prompt, limits))}]
 
 
-def _user_lines(prompt: TurnPrompt) -> list[str]:
+def _user_lines(prompt: TurnPrompt, limits: PromptLimits) -> list[str]:
     lines = []
     if prompt.scene:
-        lines.append(f"Scene: {as_data(prompt.scene, 200)}")
+        lines.append(f"Scene: {as_data(prompt.scene, limits.scene)}")
     if prompt.location:
         lines.append(f"Place: {as_data(prompt.location, 60)}")
     if prompt.people_here:
@@ -92,16 +91,18 @@ def _user_lines(prompt: TurnPrompt) -> list[str]:
     if prompt.established:
         lines.append(f"Established: {_listed(prompt.established, 4, 100)}")
     for past in prompt.history[-MAX_HISTORY_TURNS:]:
-        lines.append(f"Before: {as_data(past.message, 80)} → {as_data(past.narration, MAX_HISTORY_CHARS)}")
+        lines.append(
+            f"Before: {as_data(past.message, limits.past_message)} → {as_data(past.narration, limits.past_narration)}"
+        )
     if prompt.lore:
         lines.append("Lore:")
         lines += [
-            f"[{number}] {as_data(line.section, 60)}: {as_data(line.text, 400)}"
+            f"[{number}] {as_data(line.section, 60)}: {as_data(line.text, limits.lore_line)}"
             for number, line in enumerate(prompt.lore, 1)
         ]
     else:
         lines.append("Lore: none")
-    lines.append(f"Player: {as_data(prompt.message, MAX_MESSAGE_CHARS)}")
+    lines.append(f"Player: {as_data(prompt.message, limits.message)}")
     return lines
 
 

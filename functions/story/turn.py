@@ -94,7 +94,7 @@ async def stream_turn(
         clock.mark("prompt")
 
         checker = gate or LexicalGate(context.known_names)
-        generation = Generation(prompt, llm, checker, profile.llm.alphabet, context.facts, clock)
+        generation = Generation(prompt, llm, checker, profile, context.facts, clock)
         async with aclosing(generation.events(request)) as events:
             async for event in events:
                 yield event

@@ -47,7 +47,9 @@ def build(args: dict[str, Any] | None = None) -> Application:
         profile,
         storage,
         llm=build_llm(profile.llm),
-        retrieval=Retrieval.bind(storage, profile.embedder, profile.reranker),  # type: ignore[attr-defined]
+        retrieval=Retrieval.bind(  # type: ignore[attr-defined]
+            storage, profile.embedder, profile.reranker, profile.line_matcher
+        ),
         diffusion=Diffusion.bind(profile.image.model, profile.image.limits, storage),  # type: ignore[attr-defined]
     )
 

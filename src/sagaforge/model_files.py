@@ -12,6 +12,8 @@ from sagaforge.storage import file_mark
 # Weights, configurations (a scheduler's decides pictures too) and vocabularies; not cards and pictures beside them.
 SUFFIXES = (".safetensors", ".json", ".txt", ".model")
 MAX_KNOWN = 1024
+# The models of the repository: a link in the source tree, package data in a wheel.
+MODELS_DIR = Path(__file__).resolve().parent / "models"
 
 
 def model_sha256(source: str) -> str | None:

@@ -5,17 +5,18 @@ Replica counts and resources are not here: they live in `serve_config.yaml` (and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from sagaforge.errors import InvalidInput
 from sagaforge.image_schemas import SchedulerName
+from sagaforge.model_files import MODELS_DIR
+from sagaforge.pocket.line_matcher import load_line_matcher
+from sagaforge.pocket.mending import PocketMending
+from sagaforge.strategies import LineMatcher, Mending, NoLineMatcher
 
 ProfileName = Literal["pocket", "cpu", "gpu", "low_vram"]
-
-# A link in the source tree, package data in a wheel.
-MODELS_DIR = Path(__file__).resolve().parent / "models"
 
 MIB = 1024**2
 GIB = 1024**3
@@ -104,8 +105,21 @@ class ImageProfile:
 
 
 @dataclass(frozen=True)
+class PromptLimits:
+    """Characters of each part of a turn's prompt; a longer one is cut at its end, with a mark."""
+
+    message: int = 4000  # all that a request takes
+    persona: int = 2000
+    scene: int = 2000
+    past_message: int = 500
+    past_narration: int = 2000
+    lore_line: int = 2000
+
+
+@dataclass(frozen=True)
 class Profile:
-    """Models and sizes of one profile. Lore budgets are what a turn's prompt may hold."""
+    """Models, sizes and strategies of one profile. Lore budgets are what a turn's prompt may hold; `writes_again`: a
+    turn that shows nothing, or cites what does not hold it, is written once more without sampling."""
 
     name: ProfileName
     llm: LLMProfile
@@ -119,6 +133,10 @@ class Profile:
     # That lore is about the question, 0 to 1: below, a prompt gets none. 0 leaves it to the language model, which a
     # large one does better; and an embedder that is no static table is never asked.
     lore_min_confidence: float = 0.0
+    prompt_limits: PromptLimits = field(default_factory=PromptLimits)
+    writes_again: bool = False
+    mending: Mending = field(default_factory=Mending)
+    line_matcher: Callable[[], LineMatcher] = NoLineMatcher
 
 
 _SDXL = ImageProfile(
@@ -130,6 +148,9 @@ _SDXL = ImageProfile(
     steps=28,
     guidance_scale=6.0,
 )
+
+# The pocket LLM learned from prompts of this size.
+POCKET_PROMPT = PromptLimits(message=600, persona=200, scene=200, past_message=80, past_narration=160, lore_line=400)
 
 PROFILES: dict[str, Profile] = {
     "pocket": Profile(
@@ -161,6 +182,10 @@ PROFILES: dict[str, Profile] = {
         lore_min_share=0.5,
         retrieve_top_k=6,
         lore_min_confidence=0.5,
+        prompt_limits=POCKET_PROMPT,
+        writes_again=True,
+        mending=PocketMending(),
+        line_matcher=load_line_matcher,
     ),
     "cpu": Profile(
         name="cpu",

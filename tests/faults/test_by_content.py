@@ -30,8 +30,8 @@ from sagaforge.deployments.diffusion.engine.maker import ImageMaker
 from sagaforge.deployments.diffusion.interface import ImageSpec, Made, first_content
 from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.errors import Conflict, Unavailable
-from sagaforge.model_files import model_sha256
-from sagaforge.profiles import MODELS_DIR, EngineLimits, ImageModel
+from sagaforge.model_files import MODELS_DIR, model_sha256
+from sagaforge.profiles import EngineLimits, ImageModel
 from sagaforge.storage import Storage, file_mark
 from tests.faults.adapter_layouts import file_of
 from tests.support.fakes import House

@@ -18,7 +18,7 @@ from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.functions.citations.gate import LexicalGate
 from sagaforge.functions.story.prompt import TurnPrompt, build_messages
 from sagaforge.functions.story.spelling import Spelling
-from sagaforge.profiles import PROFILES
+from sagaforge.profiles import POCKET_PROMPT, PROFILES
 from sagaforge.schemas import Chunk, ChunkMetadata
 from sagaforge.text.terms import query_terms, terms
 from sagaforge.training.pocket.llm import worldgen
@@ -200,7 +200,7 @@ def test_a_name_that_is_nearly_the_world_s_is_broken(text: str) -> None:
 
 def test_a_player_may_type_the_plain_name() -> None:
     of_plain = spelling("René Łuk sings.", message="Where is Rene Luk?")
-    assert "Rene Luk sings." in build_messages(of_plain.prompt)[1]["content"]
+    assert "Rene Luk sings." in build_messages(of_plain.prompt, POCKET_PROMPT)[1]["content"]
     assert of_plain.told("Rene Luk sings.") == "René Łuk sings."
 
 
@@ -215,7 +215,7 @@ def test_every_part_of_the_prompt_is_spelt() -> None:
         inventory=["crêpe"],
         established=["Søren left."],
     )
-    content = "".join(message["content"] for message in build_messages(spelt.prompt))
+    content = "".join(message["content"] for message in build_messages(spelt.prompt, POCKET_PROMPT))
     assert not re.search(r"[^\x00-\x7f]", content)
     for plain in ("Angel", "Zoe", "Naive", "Cafe", "Mon", "Jurgen", "crepe", "Soren"):
         assert plain in content

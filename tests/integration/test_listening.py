@@ -10,9 +10,8 @@ import psutil
 from sagaforge.launch import HAPROXY_PORTS
 from tests.support.bundle import Bundle
 
-# Ray binds these to every interface, whatever it is told: HAProxy's statistics, and of each replica its gRPC server.
+# Ray binds these to every interface, whatever it is told: HAProxy's statistics.
 HAPROXY = HAPROXY_PORTS[:2]
-REPLICA = "ray::ServeReplica"
 
 
 def processes(bundle: Bundle) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
@@ -40,8 +39,6 @@ def test_nothing_listens_beyond_loopback_but_the_documented_ports(bundle: Bundle
         listening = [one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
         local |= {address.port for address in listening if is_local(address.ip)}
         beyond = [address for address in listening if not is_local(address.ip)]
-        if process.name().startswith(REPLICA) and len(beyond) == 1:
-            continue
         undocumented += [(process.name(), *address) for address in beyond]
     assert len(local) > 10, "the bundle's processes were not found"
     assert int(bundle.url.rpartition(":")[2]) in local

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sagaforge.model_files import MODELS_DIR
 from sagaforge.text.terms import fold, terms
 
 NAME = "pocket-reranker"
@@ -64,9 +65,7 @@ class LineMatcher:
 
 @lru_cache
 def load_line_matcher() -> LineMatcher:
-    """The one of the repository, for every profile: it costs 3 MB and well under a millisecond a question."""
-    from sagaforge.profiles import MODELS_DIR
-
+    """The one of the repository: it costs 3 MB and well under a millisecond a question."""
     return LineMatcher(MODELS_DIR / NAME)
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from sagaforge.strategies import Mending
+
 # A phrase of 3 to 80 characters that follows itself twice or more, perhaps with a mark or a space between.
 REPEATED_PHRASE = re.compile(r"((?!\d).{3,80}?)(?:[\s,.:;,。:;]*\1){2,}")
 # A sentence is known to be a quotation by this many last characters.
@@ -43,3 +45,16 @@ def not_cut_short(text: str, lines: Iterable[str]) -> str:
 def is_lost(text: str) -> bool:
     """Whether a short text, such as a choice, says one thing twice: so a small model does that has lost its place."""
     return bool(TWICE_SAID.search(text))
+
+
+class PocketMending(Mending):
+    """What the pocket LLM needs."""
+
+    def sentence(self, text: str, sections: Collection[str], lines: Iterable[str]) -> str:
+        return not_cut_short(without_label(without_stutter(text), sections), lines)
+
+    def words(self, text: str) -> str:
+        return without_stutter(text)
+
+    def choice(self, text: str) -> str:
+        return "" if is_lost(text := without_stutter(text)) else text

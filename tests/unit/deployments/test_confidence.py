@@ -31,7 +31,7 @@ Ask = Callable[..., list[LoreLine]]
 
 @pytest.fixture(scope="module")
 def ask() -> Ask:
-    selector = LineSelector(load_embedder(PROFILE.embedder))
+    selector = LineSelector(load_embedder(PROFILE.embedder), PROFILE.line_matcher())
     chunks = [
         Chunk(
             id=f"doc_1@section_{n}:chunk_1",
@@ -134,7 +134,7 @@ def test_in_a_little_lore_one_word_is_enough(question: str) -> None:
         )
         for n, text in enumerate(lore)
     ]
-    selector = LineSelector(load_embedder(PROFILE.embedder))
+    selector = LineSelector(load_embedder(PROFILE.embedder), PROFILE.line_matcher())
     for asked, is_known in ((question, True), ("How far is the moon?", False), ("Who wrote Hamlet?", False)):
         lines = asyncio.run(
             selector.select(chunks, asked, max_lines=3, max_chars=600, min_confidence=PROFILE.lore_min_confidence)

@@ -8,7 +8,7 @@ import pytest
 from sagaforge.datasets.worlds.embedder import Embedder
 from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.errors import Unavailable
-from sagaforge.profiles import MODELS_DIR
+from sagaforge.model_files import MODELS_DIR
 
 POCKET = MODELS_DIR / "pocket-embedder"
 

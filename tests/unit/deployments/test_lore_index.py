@@ -17,6 +17,7 @@ from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.index import LoreIndex
 from sagaforge.deployments.retrieval.lore_lines import LineSelector
 from sagaforge.errors import InvalidInput, NotFound
+from sagaforge.pocket.line_matcher import load_line_matcher
 from sagaforge.profiles import PROFILES
 from sagaforge.storage import Storage
 from tests.support.paths import ROOT
@@ -139,7 +140,7 @@ async def test_the_pocket_embedder_brings_answers_to_the_top(
     storage: Storage, world: str, num_first: int, num_among_three: int
 ) -> None:
     embedder = load_embedder("pocket-embedder")
-    index, selector = LoreIndex(storage, embedder), LineSelector(embedder)
+    index, selector = LoreIndex(storage, embedder), LineSelector(embedder, load_line_matcher())
     places = []
     for line in (ROOT / "tests" / "data" / f"questions_{world}.jsonl").read_text("utf-8").splitlines():
         asked = json.loads(line)
@@ -157,7 +158,7 @@ async def num_with_lines(storage: Storage, questions: list[str]) -> int:
     """How many questions about `lantern_reach` get lore into the prompt of the pocket profile."""
     profile = PROFILES["pocket"]
     embedder = load_embedder("pocket-embedder")
-    index, selector = LoreIndex(storage, embedder), LineSelector(embedder)
+    index, selector = LoreIndex(storage, embedder), LineSelector(embedder, load_line_matcher())
     num = 0
     for question in questions:
         chunks = await index.search("lantern_reach", 1, question, top_k=profile.retrieve_top_k, rerank=True)

@@ -10,6 +10,7 @@ from sagaforge.datasets.worlds.chunking import chunk_sections, split_sections
 from sagaforge.deployments.embedding.embedder import load_embedder
 from sagaforge.deployments.retrieval.interface import LoreLine, section_title
 from sagaforge.deployments.retrieval.lore_lines import LINE_OVERHEAD_CHARS, LineSelector
+from sagaforge.pocket.line_matcher import load_line_matcher
 from sagaforge.schemas import Chunk, ChunkMetadata
 from tests.support.fakes import FakeEmbedder
 from tests.support.paths import SAMPLES
@@ -39,7 +40,7 @@ def select_lines(
     chunks: list[Chunk], query: str, *, max_lines: int, max_chars: int, min_share: float = 0.0
 ) -> list[LoreLine]:
     """By BM25, as where no embedder can read the question."""
-    selector = LineSelector(FakeEmbedder())
+    selector = LineSelector(FakeEmbedder(), load_line_matcher())
     return asyncio.run(selector.select(chunks, query, max_lines=max_lines, max_chars=max_chars, min_share=min_share))
 
 
@@ -131,7 +132,7 @@ def test_names_that_share_a_syllable_are_two_names() -> None:
             "Vashron will not sit at one table with Quiliasa, whatever the cook may say of it.", "People > Vashron", 2
         ),
     ]
-    selector = LineSelector(load_embedder("pocket-embedder"), match_weight=0.0)
+    selector = LineSelector(load_embedder("pocket-embedder"))
     lines = asyncio.run(selector.select(chunks, "With whom did Vashron quarrel?", max_lines=2, max_chars=600))
     assert lines[0].section == "Vashron"
 

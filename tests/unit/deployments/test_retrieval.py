@@ -10,12 +10,13 @@ import pytest
 from sagaforge.deployments.retrieval import replica as retrieval
 from sagaforge.deployments.retrieval.rerank import WordReranker
 from sagaforge.storage import Storage
+from sagaforge.strategies import NoLineMatcher
 
 EMBEDDER = "pocket-embedder"
 
 
 def reranker_of(folder: Path, name: str | None) -> Any:
-    replica = retrieval.Retrieval.func_or_class(Storage(str(folder)), EMBEDDER, name)
+    replica = retrieval.Retrieval.func_or_class(Storage(str(folder)), EMBEDDER, name, NoLineMatcher)
     return replica._index._reranker
 
 

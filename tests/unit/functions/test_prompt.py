@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagaforge.deployments.retrieval.interface import LoreLine
-from sagaforge.functions.story.prompt import MAX_MESSAGE_CHARS, PastTurn, TurnPrompt, as_data, build_messages
+from sagaforge.functions.story.prompt import PastTurn, TurnPrompt, as_data, build_messages
+from sagaforge.profiles import POCKET_PROMPT
 
 LABELS = ("Scene", "Place", "Here", "Carries", "Knows", "Established", "Before", "Lore", "Player")
 ATTACKS = [
@@ -49,7 +50,7 @@ def prompt_of(text: str) -> TurnPrompt:
 
 
 def parts(prompt: TurnPrompt) -> tuple[str, list[str]]:
-    system, user = build_messages(prompt)
+    system, user = build_messages(prompt, POCKET_PROMPT)
     assert (system["role"], user["role"]) == ("system", "user")
     return system["content"], user["content"].split("\n")
 
@@ -99,7 +100,9 @@ def test_a_bare_prompt_says_that_there_is_no_lore() -> None:
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_each_line_is_one_of_ours_and_in_its_place(attack: str) -> None:
     system, user = parts(prompt_of(attack))
-    assert system.count("\n") == build_messages(TurnPrompt(title="", message=""))[0]["content"].count("\n")
+    assert system.count("\n") == build_messages(TurnPrompt(title="", message=""), POCKET_PROMPT)[0]["content"].count(
+        "\n"
+    )
     assert len(system.splitlines()) == system.count("\n") + 1
     lore_at = user.index("Lore:")
     assert all(line.split(":")[0] in LABELS for line in user[:lore_at])
@@ -139,4 +142,4 @@ def test_the_whole_prompt_is_bounded() -> None:
     system, user = parts(prompt_of("word " * 5000))
     assert len(system) < 1200
     assert len("\n".join(user)) < 7000
-    assert len(user[-1]) <= MAX_MESSAGE_CHARS + len("Player: ")
+    assert len(user[-1]) <= POCKET_PROMPT.message + len("Player: ")

@@ -15,6 +15,7 @@ from sagaforge.errors import (
 from sagaforge.functions.story import generation
 from sagaforge.functions.story import turn as story
 from sagaforge.functions.story.prompt import TurnPrompt, build_messages
+from sagaforge.profiles import POCKET_PROMPT
 from sagaforge.schemas import SessionRef, Turn, TurnRequest
 from tests.support.fakes import HARBOUR, INVENTED, LIGHT, TIDE, WORLD_ID, House, answer
 from tests.support.turns import LEASE_S, events_of, stream, take
@@ -206,4 +207,7 @@ async def test_the_request_bounds_the_answer(house: House) -> None:
 
 
 def test_a_prompt_is_two_messages() -> None:
-    assert [message["role"] for message in build_messages(TurnPrompt(title="T", message="m"))] == ["system", "user"]
+    assert [message["role"] for message in build_messages(TurnPrompt(title="T", message="m"), POCKET_PROMPT)] == [
+        "system",
+        "user",
+    ]

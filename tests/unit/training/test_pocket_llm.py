@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2ForCausalL
 from sagaforge.deployments.retrieval.interface import LoreLine
 from sagaforge.evaluation.generator import facts
 from sagaforge.functions.story.prompt import LANGUAGES, TurnPrompt, build_messages
+from sagaforge.profiles import POCKET_PROMPT
 from sagaforge.schemas import ModelTurn
 from sagaforge.training.pocket.llm import data, score, tokenizer, train, worldgen
 from tests.support.paths import ROOT
@@ -114,7 +115,9 @@ def test_turns_fit_in_the_context(scenes: list[worldgen.Scene], words: PreTraine
     for scene in scenes:
         for message, turn in scene.turns:
             prompt = words.apply_chat_template(
-                build_messages(replace(scene.prompt, message=message)), tokenize=False, add_generation_prompt=True
+                build_messages(replace(scene.prompt, message=message), POCKET_PROMPT),
+                tokenize=False,
+                add_generation_prompt=True,
             )
             answer = words.encode(worldgen.serialise(turn))
             assert len(answer) <= score.MAX_NEW_TOKENS
@@ -138,7 +141,7 @@ def test_committed_tokenizer_fits_the_prompt(words: PreTrainedTokenizerFast) -> 
     """The instructions are one token in each language: if prompt.py changed its words, retrain the model."""
     assert words.chat_template == tokenizer.CHAT_TEMPLATE
     for language in LANGUAGES:
-        messages = build_messages(TurnPrompt("A", "b", language, lore=[LoreLine("c", "S", "T.")]))
+        messages = build_messages(TurnPrompt("A", "b", language, lore=[LoreLine("c", "S", "T.")]), POCKET_PROMPT)
         assert len(words.encode(messages[0]["content"])) < 12
     for text in tokenizer.scaffold():
         assert len(words.encode(text)) == 1, text

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from sagaforge.profiles import MODELS_DIR
+from sagaforge.model_files import MODELS_DIR
 from sagaforge.training.pocket.sdxl import judge
 
 NUM_UNSEEN, NUM_RESTYLED = 16, 4

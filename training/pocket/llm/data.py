@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from sagaforge.functions.story.prompt import build_messages
+from sagaforge.profiles import POCKET_PROMPT
 from sagaforge.training.pocket.llm import worldgen
 
 PLAYER = "\nPlayer: "
@@ -45,7 +46,9 @@ class Rows:
 
 def turn_document(tokenizer: PreTrainedTokenizerFast, scene: worldgen.Scene, max_tokens: int) -> Document:
     """A scene in exactly the chat text of play."""
-    whole = tokenizer.apply_chat_template(build_messages(scene.prompt), tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(
+        build_messages(scene.prompt, POCKET_PROMPT), tokenize=False, add_generation_prompt=True
+    )
     prefix, rest = whole[: whole.rindex(PLAYER)], whole[whole.rindex(PLAYER) + len(PLAYER) :]
     document = Document(tokenizer.encode(prefix), [], [])
     for message, turn in scene.turns:

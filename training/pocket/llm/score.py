@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sagaforge.evaluation.generator import lore
 from sagaforge.functions.story.prompt import build_messages
+from sagaforge.profiles import POCKET_PROMPT
 from sagaforge.schemas import ModelTurn
 from sagaforge.training.pocket.llm import worldgen
 
@@ -45,7 +46,7 @@ def score(write: Writer, language: str, examples: int, seed: int = 9, wildness: 
     scenes = [
         worldgen.make_scene(seed * 100_000 + n, language, wildness, turns=1, held_out=True) for n in range(examples)
     ]
-    prompts = [build_messages(replace(scene.prompt, message=scene.turns[0][0])) for scene in scenes]
+    prompts = [build_messages(replace(scene.prompt, message=scene.turns[0][0]), POCKET_PROMPT) for scene in scenes]
     answers = write(prompts)
     valid, right, wanted, copied, cited, silent, unanswerable, named = 0, 0, 0, 0, 0, 0, 0, 0
     for scene, prompt, answer in zip(scenes, prompts, answers, strict=True):

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sagaforge.evaluation.generator.lexicon import load_lexicon
 from sagaforge.functions.story.prompt import LANGUAGES, SYSTEM, build_messages
+from sagaforge.profiles import POCKET_PROMPT
 from sagaforge.training.pocket.llm import worldgen
 
 VOCABULARY_SIZE = 7600
@@ -65,7 +66,9 @@ def corpus(seed: int = 0, scenes: int = 4000) -> list[str]:
         language = "zh" if number % 3 == 0 else "en"
         scene = worldgen.make_scene(rng.randrange(2**40), language, wildness=0.4, turns=1)
         message, turn = scene.turns[0]
-        whole = "\n".join([build_messages(scene.prompt)[1]["content"] + message, worldgen.serialise(turn)])
+        whole = "\n".join(
+            [build_messages(scene.prompt, POCKET_PROMPT)[1]["content"] + message, worldgen.serialise(turn)]
+        )
         # Cut as it will be cut once the scaffold stands as tokens, so that "The" after ": " is learned without a space.
         texts += [part for part in fixed.split(whole) if part]
     for rank, word in enumerate(lexicon.en):

@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sagaforge.datasets.packs.text_files import CONTROLS
 from sagaforge.datasets.packs.zip_archive import UploadLimits
 from sagaforge.errors import InvalidInput, TooLarge
 
 PROGRAM = Path(__file__).with_name("pdf_pages.py")
+# What fonts without a meaning leave in a text.
+CONTROLS = dict.fromkeys([*range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F])
 SHOWN_PAGES = 8
 
 

@@ -1,11 +1,9 @@
-"""The text of a file in a pack."""
+"""The text of a file in a pack: decoded, with plain line ends, and of characters that may enter."""
 
 from __future__ import annotations
 
 from sagaforge.datasets.packs.encodings import decode
 from sagaforge.text.characters import check_text, with_plain_line_ends
-
-CONTROLS = dict.fromkeys([*range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F])
 
 
 def decode_text(name: str, data: bytes, encoding: str | None = None) -> str:

@@ -17,7 +17,8 @@ from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 
-from sagaforge.deployments import handles, refusals
+from sagaforge.deployments import handles
+from sagaforge.deployments.llm import refusals
 from sagaforge.deployments.llm.cpu_engine import CPUEngine
 from sagaforge.deployments.llm.engine_options import engine_options
 from sagaforge.deployments.loopback import listen_on_loopback

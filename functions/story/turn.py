@@ -57,7 +57,7 @@ async def stream_turn(
 
     Raises:
         NotFound: unknown world, session or character.
-        Conflict, InFlight, KeyReused: see `openings.open_turn`.
+        Conflict, InFlight, KeyReused: see `opening.open_turn`.
         Overloaded, Unavailable: an engine takes no more, or is gone after its retries.
     """
     clock = Clock(timings)

@@ -12,7 +12,7 @@ import pytest
 
 from sagaforge.datasets.store.tables import chunks_table
 from sagaforge.datasets.worlds import ingest as ingestion
-from sagaforge.datasets.worlds import version_lease as upload_claim
+from sagaforge.datasets.worlds import version_lease
 from sagaforge.http.routes import ROUTES
 from tests.support.http_client import check_problem
 from tests.support.real_library import Library, open_library
@@ -276,7 +276,7 @@ async def test_reading_while_the_world_is_overwritten(library: Library) -> None:
 
 async def test_a_published_version_is_not_taken_over(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two uploads that began on one version, the slow one must not work over what the fast one published."""
-    monkeypatch.setattr(upload_claim, "CLAIM_EXPIRES_S", 0.0)
+    monkeypatch.setattr(version_lease, "CLAIM_EXPIRES_S", 0.0)
     await library.upload(BRASS)
     compare, has_compared, may_go_on = ingestion._compare, asyncio.Event(), asyncio.Event()
 

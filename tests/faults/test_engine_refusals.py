@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from sagaforge.deployments import handles, refusals
+from sagaforge.deployments import handles
+from sagaforge.deployments.llm import refusals
 from sagaforge.errors import ContextOverflow, InvalidInput, NotFound, Unavailable
 from sagaforge.functions.openai.chat import ChatCompletion
 from sagaforge.http.problems import field_path

@@ -3,9 +3,9 @@
     python -m sagaforge.training.pocket.reranker                      # writes models/pocket-reranker, in some minutes
 
 It learns from the wordings of facts and of their questions that the pocket LLM learns from
-(`pocket_llm/facts_*.txt`): of the sentences of all relations a question must find its own. Names are left out on both
-sides, because they are matched letter by letter elsewhere. What the files hold out only scores it. The same seed gives
-the same file.
+(`evaluation/generator/facts_*.txt`): of the sentences of all relations a question must find its own. Names are left out
+on both sides, because they are matched letter by letter elsewhere. What the files hold out only scores it. The same
+seed gives the same file.
 """
 
 from __future__ import annotations

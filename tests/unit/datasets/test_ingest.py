@@ -14,7 +14,7 @@ import pytest
 from sagaforge.datasets.packs.pack import Character, Document, Pack
 from sagaforge.datasets.store.tables import chunks_table
 from sagaforge.datasets.store.writer import TableWriter
-from sagaforge.datasets.worlds import version_lease as upload_claim
+from sagaforge.datasets.worlds import version_lease
 from sagaforge.datasets.worlds.embedder import Embedder, Vectors
 from sagaforge.datasets.worlds.ingest import ingest
 from sagaforge.datasets.worlds.world_store import WorldStore
@@ -162,7 +162,7 @@ class CrashingWriter:
 async def test_a_crash_at_any_step_leaves_readers_where_they_were(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_claim, "CLAIM_EXPIRES_S", 0.0)
+    monkeypatch.setattr(version_lease, "CLAIM_EXPIRES_S", 0.0)
     await world.upload(FIRST)
     writer, num_crashes = world.writer, 0
     for allowed in range(20):

@@ -181,6 +181,14 @@ async def test_what_the_lore_does_not_know_gets_no_line(storage: Storage) -> Non
     assert await num_with_lines(storage, questions) <= 0.05 * len(questions)
 
 
+async def test_nor_does_it_for_questions_that_chose_nothing(storage: Storage) -> None:
+    """Eighty that helpers wrote who had seen no code; docs/citations.md has what the bundle answers to them."""
+    names = ("out_of_world_en.txt", "out_of_world_en_2.txt")
+    questions = [line for name in names for line in (ROOT / "tests" / "data" / name).read_text("utf-8").splitlines()]
+    assert len(questions) == 80
+    assert await num_with_lines(storage, questions) <= 0.05 * len(questions)
+
+
 @pytest.mark.parametrize(("name", "least"), [("lantern_reach", 40), ("lantern_reach_oblique", 27)])
 async def test_what_it_knows_keeps_its_lines(storage: Storage, name: str, least: int) -> None:
     lines = (ROOT / "tests" / "data" / f"questions_{name}.jsonl").read_text("utf-8").splitlines()
